@@ -1,0 +1,31 @@
+"""Load jaxtyping and beartype before vqkit, so that every annotated signature is checked."""
+
+import os
+from pathlib import Path
+
+import beartype
+from jaxtyping import install_import_hook
+
+# An int where a float is asked for is fine, as everywhere in Python.
+check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+# torch.compile does not trace through the checker: the compile tests switch it off.
+if os.environ.get("VQKIT_CHECK_SHAPES", "1") == "1":
+    install_import_hook("vqkit", "tests.conftest.check")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def development_media() -> Path:
+    """Real photos, speech and clips beside the checkout; a test that needs them skips without."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the development media are not beside this checkout (../shared/data)")
+    return folder
