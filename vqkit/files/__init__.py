@@ -1,0 +1,24 @@
+"""Token files: the ``.vqt`` format, described byte by byte in ``docs/token_files.md``."""
+
+from vqkit.files.info import StreamInfo, TokenFileInfo
+from vqkit.files.limits import Limits
+from vqkit.files.token_file import (
+    dumps,
+    loads,
+    read_info,
+    read_tokens,
+    verify,
+    write_tokens,
+)
+
+__all__ = [
+    "Limits",
+    "StreamInfo",
+    "TokenFileInfo",
+    "dumps",
+    "loads",
+    "read_info",
+    "read_tokens",
+    "verify",
+    "write_tokens",
+]

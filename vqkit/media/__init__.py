@@ -1,0 +1,28 @@
+"""Media files <-> plain tensors in [-1, 1].
+
+Example:
+    >>> import io, torch
+    >>> file = io.BytesIO()
+    >>> write_image(torch.ones(3, 4, 5), file)
+    >>> read_image(file.getvalue()).shape
+    torch.Size([3, 4, 5])
+"""
+
+from vqkit.media.finding import find_images
+from vqkit.media.formats import IMAGE_SUFFIXES
+from vqkit.media.pixels import Alpha, tensor_from_pillow
+from vqkit.media.reading import MAX_PIXELS, ImageFileSource, image_size, is_image, read_image
+from vqkit.media.writing import write_image
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "Alpha",
+    "ImageFileSource",
+    "find_images",
+    "image_size",
+    "is_image",
+    "read_image",
+    "tensor_from_pillow",
+    "write_image",
+]

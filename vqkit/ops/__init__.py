@@ -1,0 +1,13 @@
+"""Pure functions without state."""
+
+from vqkit.ops.gradient import rotation_trick, straight_through
+from vqkit.ops.nearest import nearest_code
+from vqkit.ops.radix import digits_to_index, index_to_digits
+
+__all__ = [
+    "digits_to_index",
+    "index_to_digits",
+    "nearest_code",
+    "rotation_trick",
+    "straight_through",
+]

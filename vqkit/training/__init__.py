@@ -1,0 +1,23 @@
+"""Training a tokenizer with Lightning."""
+
+from vqkit.training.adversary import Adversary
+from vqkit.training.average import WeightAverage
+from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
+from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
+from vqkit.training.module import TokenizerTraining, WeightedLoss
+from vqkit.training.trainer import make_trainer
+
+__all__ = [
+    "Adversary",
+    "Checkpoints",
+    "Constant",
+    "LearningRate",
+    "Pictures",
+    "ProgressBar",
+    "StopOnInterrupt",
+    "TokenizerTraining",
+    "WarmupCosine",
+    "WeightAverage",
+    "WeightedLoss",
+    "make_trainer",
+]

@@ -1,0 +1,196 @@
+"""``vqkit train``: compose a recipe with Hydra, train, export the model, measure it."""
+
+import itertools
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqkit.errors import ConfigError, VqkitError
+from vqkit.paths import config_dir, recipe_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from vqkit.evaluation import Report
+    from vqkit.tokenizers import Tokenizer
+
+__all__ = ["find_recipe", "main", "to_hydra"]
+
+DEFAULT_RECIPE = "image/quickstart"
+_ENTRY = "recipe.yaml"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train; return the exit status.
+
+    ``recipe=<modality>/<name>`` picks the recipe; everything else is Hydra's: ``key=value``,
+    ``--cfg job``, ``--multirun``, ``--help``.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        overrides = to_hydra(arguments)
+    except VqkitError as error:
+        print(f"vqkit train: {error}", file=sys.stderr)
+        return 2
+    status: list[int] = []
+    _run_hydra(overrides, status, debug)
+    # Hydra itself answers --help and --cfg.
+    return max(status, default=0)
+
+
+def to_hydra(arguments: Sequence[str]) -> list[str]:
+    """Turn ``recipe=NAME`` into what Hydra calls it; without one take the default recipe."""
+    name = DEFAULT_RECIPE
+    rest = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "recipe":
+            name = value
+        else:
+            rest.append(argument)
+    find_recipe(name)
+    root = recipe_dir().parent
+    return [
+        *rest,
+        f"hydra.searchpath=[file://{root}]",
+        f"+{recipe_dir().name}@_global_={name}/{Path(_ENTRY).stem}",
+    ]
+
+
+def find_recipe(name: str) -> Path:
+    """The recipe's file.
+
+    Raises:
+        ConfigError: There is none of that name; the message lists those there are.
+    """
+    root = recipe_dir()
+    known = sorted(str(path.parent.relative_to(root)) for path in root.rglob(_ENTRY))
+    if name not in known:
+        raise ConfigError(f"Recipe {name!r}: expected one of {', '.join(known)}.")
+    return root / name / _ENTRY
+
+
+def _run_hydra(overrides: list[str], status: list[int], debug: bool) -> None:
+    import hydra
+
+    @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+    def job(config: "DictConfig") -> None:
+        try:
+            status.append(_train(config))
+        except Exception as error:
+            known = _known(error)
+            if debug or known is None:
+                raise
+            print(f"vqkit train: {known}", file=sys.stderr)
+            status.append(1)
+
+    # hydra.main reads the command line itself.
+    previous = sys.argv
+    sys.argv = ["vqkit train", *overrides]
+    try:
+        job()
+    finally:
+        sys.argv = previous
+
+
+def _known(error: BaseException | None) -> VqkitError | None:
+    """The error of ours behind one that Hydra wrapped."""
+    while error is not None:
+        if isinstance(error, VqkitError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _train(config: "DictConfig") -> int:
+    from hydra.utils import instantiate
+    from lightning.pytorch import seed_everything
+    from omegaconf import OmegaConf
+
+    from vqkit.training import StopOnInterrupt, make_trainer
+
+    # Lightning announces the hardware and advertises; what matters is said below.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    output = Path(config.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, output / "config.yaml", resolve=True)
+    seed_everything(config.seed, workers=True, verbose=False)
+    data = instantiate(config.data, _convert_="all")
+    training = instantiate(config.training, _convert_="all")
+    callbacks = list(instantiate(config.callbacks, _convert_="all").values())
+    loggers = list(instantiate(config.logger, _convert_="all").values())
+    settings: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
+    for key in ("max_steps", "warmup_steps", "log_every"):
+        del settings[key]  # the module's and the schedule's
+    trainer = make_trainer(callbacks=callbacks, logger=loggers, **settings)
+    num_parameters = sum(p.numel() for p in training.tokenizer.parameters())
+    _say(f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} images")
+    _say(f"output in {output}")
+    trainer.fit(training, datamodule=data, ckpt_path=config.resume, weights_only=True)
+    interrupted = any(isinstance(c, StopOnInterrupt) and c.interrupted for c in callbacks)
+    if trainer.is_global_zero:
+        tokenizer = training.exported.cpu().eval()
+        tokenizer.save_pretrained(output / "model")
+        _say(f"model in {output / 'model'} ({training.step} steps)")
+        if config.evaluation.enabled and not interrupted:
+            _measure(config, tokenizer, data, output)
+    return 130 if interrupted else 0
+
+
+def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Path) -> None:
+    """Evaluate on the held-out images; write the first as a token file and decode it from there."""
+    from hydra.utils import instantiate
+
+    from vqkit.evaluation import codec_reference, evaluate, save_pictures, text_summary
+
+    settings = config.evaluation
+    lpips = instantiate(settings.lpips) if settings.lpips else "no LPIPS weights were configured"
+    if data.validation is not None:
+        held_out = list(itertools.islice(data.validation.items(), settings.max_images))
+        report = evaluate(
+            tokenizer, held_out, dataset=f"{config.name}: held-out images", lpips=lpips
+        )
+        report.save(output)
+        save_pictures(report, output, [codec_reference(held_out[:8], "webp")])
+        print(text_summary(report))
+        if held_out:
+            _round_trip(tokenizer, *held_out[0], output)
+    train = itertools.islice(data.train.items(), settings.max_train_images)
+    on_train = evaluate(tokenizer, train, dataset=f"{config.name}: training images", lpips=lpips)
+    on_train.save(output / "training_images")
+    save_pictures(on_train, output / "training_images")
+    _print_usage(on_train)
+
+
+def _round_trip(tokenizer: "Tokenizer", name: str, image: Any, output: Path) -> None:
+    from vqkit.files import read_tokens, write_tokens
+    from vqkit.media import write_image
+    from vqkit.metrics import psnr, round_to_eight_bits
+
+    stem = Path(name).stem
+    file = output / f"{stem}.vqt"
+    write_tokens(tokenizer.encode([image]), file, overwrite=True)
+    decoded = tokenizer.decode(read_tokens(file))[0]
+    write_image(decoded, output / f"{stem}.png", overwrite=True)
+    num_bytes, num_pixels = file.stat().st_size, image.shape[1] * image.shape[2]
+    quality = float(psnr(round_to_eight_bits(decoded), image))
+    print(
+        f"{name}: {file} has {num_bytes} bytes = {8 * num_bytes / num_pixels:.4f} bits per pixel; "
+        f"decoded from it: PSNR {quality:.2f} dB"
+    )
+
+
+def _print_usage(report: "Report") -> None:
+    for number, level in enumerate(report.codebooks):
+        print(
+            f"training images, codebook {number}: usage {level.usage:.1%} of {level.codebook_size} "
+            f"codes over {level.num_tokens} tokens (uniform: {level.uniform_usage:.1%}), "
+            f"perplexity {level.perplexity:.0f}"
+        )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

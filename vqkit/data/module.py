@@ -1,0 +1,147 @@
+"""The Lightning data module: endless training batches, whole images to measure on."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vqkit.data.source import ImageSource
+from vqkit.data.stream import PositionSampler, SampleStream
+from vqkit.data.transforms import Transform
+from vqkit.data.whole_images import WholeImageLoader, WholeImages
+from vqkit.errors import ConfigError
+
+__all__ = ["ImageDataModule"]
+
+
+class ImageDataModule(LightningDataModule):
+    """Images for training, validation and test, as batches [batch, channels, height, width].
+
+    Training never ends and resumes exactly: each sample is a function of ``seed`` and of its
+    position in the run (``SampleStream``), so the samples are the same for any number of workers,
+    and the ranks' batches laid end to end are the batch of one process of the whole size. Loaders
+    read ahead, so whoever trains says how far it has come: ``advance`` after each batch.
+
+    Validation and test give each readable image once, alone in its batch, in order; with several
+    processes rank ``r`` takes images ``r, r + world_size, …``, which may be one more for some ranks
+    than for others. ``datamodule.validation.items()`` gives the same images with their names.
+
+    Set ``use_distributed_sampler=False`` in the Trainer: the samplers here know their rank.
+
+    Args:
+        train: images to train on.
+        transform: what makes training samples of them, all of one size.
+        validation: images to validate on, if any.
+        test: images to test on; those of ``validation`` if left out.
+        validation_transform: done to validation and test images; none leaves them whole.
+        batch_size: training samples of one process in one batch.
+        num_workers: processes that read; 0 reads in the main process.
+        seed: of the order of the images and of the transforms.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        train: ImageSource,
+        transform: Transform,
+        *,
+        validation: ImageSource | None = None,
+        test: ImageSource | None = None,
+        validation_transform: Transform | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for what, value, least in (
+            ("batch_size", batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"{what} of the data: expected at least {least}, got {value}.")
+        self.train = train
+        self.transform = transform
+        self.validation = validation
+        self.test = test
+        self.validation_transform = validation_transform
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.position = 0
+        """Training samples consumed so far by all processes together."""
+
+    def advance(self, num_samples: int) -> None:
+        """Note that all processes together have trained on this many more samples."""
+        self.position += num_samples
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training stands, and what that number refers to."""
+        return {"position": self.position, "seed": self.seed, "length": len(self.train)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another run stopped.
+
+        Raises:
+            ConfigError: that run had another seed or another number of images, so its position
+                means other samples here.
+        """
+        for what, mine in (("seed", self.seed), ("length", len(self.train))):
+            if state_dict[what] != mine:
+                raise ConfigError(
+                    f"Cannot resume the training data: expected {what} {state_dict[what]} as in "
+                    f"the checkpoint, got {mine}. Resume with the data and the seed of that run."
+                )
+        self.position = state_dict["position"]
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Endless batches from ``position`` on."""
+        return DataLoader(
+            SampleStream(self.train, self.transform, self.seed),
+            batch_sampler=PositionSampler(
+                self.batch_size,
+                start=self.position,
+                rank=self._rank,
+                world_size=self._world_size,
+            ),
+            **self._loading(),
+        )
+
+    def val_dataloader(self) -> WholeImageLoader | list[WholeImageLoader]:
+        """This rank's validation images, each once; an empty list without validation images."""
+        return [] if self.validation is None else self._measuring(self.validation)
+
+    def test_dataloader(self) -> WholeImageLoader | list[WholeImageLoader]:
+        """This rank's test images, each once."""
+        source = self.validation if self.test is None else self.test
+        return [] if source is None else self._measuring(source)
+
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
+
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
+
+    def _measuring(self, source: ImageSource) -> WholeImageLoader:
+        return WholeImageLoader(
+            WholeImages(source, self.validation_transform),
+            rank=self._rank,
+            world_size=self._world_size,
+            **self._loading(),
+        )
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            # A loader seeds its workers from the global generator unless it has one of its own, and
+            # would so change what the training draws after it.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }

@@ -1,0 +1,103 @@
+"""What a token file holds and what it costs, without its tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vqkit.files.container import FORMAT_VERSION, Contents
+
+__all__ = ["StreamInfo", "TokenFileInfo"]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a token file.
+
+    ``nominal_bits`` is ``log2`` of the codebook's size over all its tokens, ``payload_bytes`` what
+    they take in the file, ``modes`` the numbers of the coding modes of its chunks.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    codebook_sizes: tuple[int, ...]
+    num_tokens: int
+    nominal_bits: float
+    payload_bytes: int
+    num_chunks: int
+    modes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TokenFileInfo:
+    """A token file's header and sizes.
+
+    ``size_bytes`` is the length of the file; of it ``header_bytes`` go to magic and header and
+    ``payload_bytes`` to coded tokens. ``token_hash`` (32 hex digits) is equal for equal tokens.
+    """
+
+    format_version: int
+    modality: str
+    media: Mapping[str, int]
+    tokenizer: str
+    fingerprint: str
+    streams: tuple[StreamInfo, ...]
+    size_bytes: int
+    header_bytes: int
+    token_hash: str
+
+    @property
+    def num_tokens(self) -> int:
+        """Integers of all streams."""
+        return sum(stream.num_tokens for stream in self.streams)
+
+    @property
+    def nominal_bits(self) -> float:
+        """``log2`` of the codebook's size over all tokens of all streams."""
+        return sum(stream.nominal_bits for stream in self.streams)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of coded tokens."""
+        return sum(stream.payload_bytes for stream in self.streams)
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Everything that is not coded tokens: header, chunk fields, checksums, index, hash."""
+        return self.size_bytes - self.payload_bytes
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of all streams."""
+        return sum(stream.num_chunks for stream in self.streams)
+
+    @staticmethod
+    def of(contents: Contents) -> "TokenFileInfo":
+        """Sum up what was read."""
+        header = contents.header
+        streams = []
+        for number, stream in enumerate(header.streams):
+            chunks = [chunk for chunk in contents.chunks if chunk.stream == number]
+            streams.append(
+                StreamInfo(
+                    name=stream.name,
+                    axes=stream.axes,
+                    shape=stream.shape,
+                    codebook_sizes=stream.codebook_sizes,
+                    num_tokens=stream.num_symbols,
+                    nominal_bits=stream.nominal_bits,
+                    payload_bytes=sum(chunk.payload_bytes for chunk in chunks),
+                    num_chunks=len(chunks),
+                    modes=tuple(sorted({chunk.mode for chunk in chunks})),
+                )
+            )
+        return TokenFileInfo(
+            format_version=FORMAT_VERSION,
+            modality=header.modality,
+            media=header.media,
+            tokenizer=header.tokenizer,
+            fingerprint=header.fingerprint,
+            streams=tuple(streams),
+            size_bytes=contents.size_bytes,
+            header_bytes=contents.header_bytes,
+            token_hash=contents.token_hash.hex(),
+        )

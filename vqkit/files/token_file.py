@@ -1,0 +1,236 @@
+"""Tokens <-> token files (``.vqt``)."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from vqkit.errors import TokenFileError
+from vqkit.files import container
+from vqkit.files.atomic import write_atomically
+from vqkit.files.format_error import FormatError
+from vqkit.files.header import FileHeader, StreamHeader
+from vqkit.files.info import TokenFileInfo
+from vqkit.files.limits import Limits
+from vqkit.files.reader import Readable, Reader
+from vqkit.tokenizers.tokens import Tokens, TokenStream
+
+__all__ = [
+    "Source",
+    "Target",
+    "Writable",
+    "dumps",
+    "loads",
+    "read_info",
+    "read_tokens",
+    "verify",
+    "write_tokens",
+]
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A binary stream to write to."""
+
+    def write(self, data: Any, /) -> Any:
+        """Write bytes; a raw stream returns how many it took."""
+
+
+FilePath = str | os.PathLike[str]
+Source = FilePath | bytes | bytearray | memoryview | Readable
+Target = FilePath | Writable
+
+
+def write_tokens(
+    tokens: Tokens,
+    target: Target,
+    *,
+    overwrite: bool = False,
+    chunk_rows: int | None = None,
+    check: bool = True,
+) -> TokenFileInfo:
+    """Write the tokens of one item as a token file.
+
+    A path gets its file whole or not at all; a stream is written straight.
+
+    Args:
+        tokens: one item; padding beyond its lengths is not written.
+        target: path, or binary stream.
+        overwrite: replace an existing file.
+        chunk_rows: rows of the first axis (rows of an image, frames) that can be decoded on their
+            own; None for chunks of a million tokens.
+        check: decode what was written and compare it before reporting success.
+
+    Raises:
+        TokenFileError: if the file exists, cannot be written, or does not read back the same.
+    """
+    data = dumps(tokens, chunk_rows=chunk_rows)
+    if isinstance(target, Writable):
+        if check:
+            _check_same(loads(data), tokens, _stream_name(target))
+        _write_stream(target, data)
+    else:
+        path = Path(target)
+
+        def check_written(written: Path) -> None:
+            if check:
+                _check_same(read_tokens(written), tokens, str(path))
+
+        write_atomically(path, data, overwrite=overwrite, check=check_written)
+    return read_info(data)
+
+
+def read_tokens(source: Source, *, limits: Limits | None = None) -> Tokens:
+    """Read the tokens of a file, checking every checksum on the way.
+
+    Args:
+        source: path, bytes, or binary stream, which may be a pipe and is read to its end.
+        limits: what the file may ask for; None for the defaults of `Limits`.
+
+    Raises:
+        TokenFileError: on anything that is not a sound token file, naming what, where and the fix.
+    """
+    with _opened(source) as reader:
+        contents = container.read(reader, limits or Limits())
+    streams = {
+        stream.name: TokenStream(
+            indices=torch.from_numpy(contents.arrays[stream.name])[None],
+            codebook_sizes=stream.codebook_sizes,
+            axes=stream.axes,
+        )
+        for stream in contents.header.streams
+    }
+    header = contents.header
+    return Tokens(streams, (header.media,), header.modality, header.tokenizer, header.fingerprint)
+
+
+def dumps(tokens: Tokens, *, chunk_rows: int | None = None) -> bytes:
+    """The token file of one item as bytes; the same tokens give the same bytes everywhere.
+
+    Raises:
+        TokenFileError: if there is more than one item, or more tokens than a file may hold.
+
+    Example:
+        >>> stream = TokenStream(torch.tensor([[[3], [0], [1]]]), (4,), ("time",))
+        >>> tokens = Tokens({"tokens": stream}, ({"samples": 960},), "audio", "example", "0" * 32)
+        >>> loads(dumps(tokens)).same_as(tokens)
+        True
+    """
+    if len(tokens) != 1:
+        raise TokenFileError(
+            f"Cannot write tokens: expected one item for one file, got {len(tokens)}. "
+            f"Write tokens.item(i) for each."
+        )
+    item = tokens.item(0)
+    arrays = {
+        name: np.ascontiguousarray(item.streams[name].indices[0].cpu().numpy())
+        for name in sorted(item.streams)
+    }
+    header = FileHeader(
+        modality=item.modality,
+        media=item.media[0],
+        tokenizer=item.tokenizer,
+        fingerprint=item.fingerprint,
+        streams=tuple(
+            StreamHeader(
+                name=name,
+                axes=item.streams[name].axes,
+                shape=array.shape[:-1],
+                codebook_sizes=item.streams[name].codebook_sizes,
+            )
+            for name, array in arrays.items()
+        ),
+    )
+    try:
+        return container.encode(header, arrays, chunk_rows)
+    except FormatError as error:
+        raise TokenFileError(
+            f"Cannot write tokens: {error.what}. Spread them over several files."
+        ) from None
+
+
+def loads(data: bytes | bytearray | memoryview, *, limits: Limits | None = None) -> Tokens:
+    """Read the tokens of a file given as bytes, as `read_tokens` does."""
+    return read_tokens(data, limits=limits)
+
+
+def read_info(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
+    """Read what a file says of itself, without decoding its tokens.
+
+    Of a file or bytes only header and footer are read, so damage in the tokens goes unseen
+    (`verify` sees it); a stream is read to its end.
+
+    Raises:
+        TokenFileError: if header or footer are damaged, or this version cannot read the file.
+    """
+    with _opened(source) as reader:
+        if isinstance(source, Readable) or not reader.seekable():
+            contents = container.read(reader, limits or Limits(), decode=False)
+        else:
+            contents = container.read_index(reader, limits or Limits())
+    return TokenFileInfo.of(contents)
+
+
+def verify(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
+    """Decode a file, check every checksum and throw the tokens away.
+
+    Raises:
+        TokenFileError: if reading the file would raise it.
+    """
+    with _opened(source) as reader:
+        contents = container.read(reader, limits or Limits())
+    return TokenFileInfo.of(contents)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Reader]:
+    """A reader of the source, whose problems become `TokenFileError`."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        with io.BytesIO(source) as stream, Reader(stream, "the bytes given").explained() as reader:
+            yield reader
+    elif isinstance(source, Readable):
+        with Reader(source, _stream_name(source)).explained() as reader:
+            yield reader
+    else:
+        path = Path(source)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise TokenFileError(
+                f"Cannot read {path}: {error.strerror or error}. Check the name and the rights."
+            ) from error
+        with file, Reader(file, str(path)).explained() as reader:
+            yield reader
+
+
+def _check_same(read: Tokens, written: Tokens, name: str) -> None:
+    if not read.same_as(written):
+        raise TokenFileError(
+            f"Cannot write {name}: expected to read back the tokens written, got others. "
+            f"Nothing was kept; check the disk and the memory of this machine."
+        )
+
+
+def _write_stream(stream: Writable, data: bytes) -> None:
+    """Write all of the data; a raw stream may take a part of it at a time."""
+    try:
+        rest = memoryview(data)
+        while rest:
+            taken = stream.write(rest)
+            rest = rest[len(rest) if taken is None else taken :]
+        if isinstance(stream, io.IOBase):
+            stream.flush()
+    except (OSError, TypeError) as error:
+        raise TokenFileError(
+            f"Cannot write to {_stream_name(stream)}: {error}. Give a writable binary stream."
+        ) from error
+
+
+def _stream_name(stream: object) -> str:
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, str) else "the stream"

@@ -1,0 +1,150 @@
+"""Tensors in [-1, 1] -> image files."""
+
+import io
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqkit.errors import ConfigError, MediaError, ShapeError
+from vqkit.media.formats import IMAGE_FORMATS
+from vqkit.shapes import Float
+
+__all__ = ["write_image"]
+
+_LOSSY = ("JPEG", "WEBP", "AVIF")
+_WRITABLE = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
+_DEFAULT_JPEG_QUALITY = 95
+
+
+@runtime_checkable
+class BinaryWriter(Protocol):
+    """Whatever bytes can be written to: an open file, a pipe."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the bytes."""
+        ...
+
+
+def write_image(
+    image: Float[Tensor, "channels height width"],
+    target: str | os.PathLike[str] | BinaryWriter,
+    *,
+    format: str | None = None,
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write an 8-bit image file, all of it or nothing.
+
+    Values are clamped to [-1, 1] and rounded to the nearest of the 256 levels, so that
+    ``read_image`` gives back what it gave before from any 8-bit file. A path is written under a
+    temporary name in the same folder and then renamed.
+
+    Args:
+        image: values in [-1, 1]; 1 channel makes a grey file, 3 make RGB.
+        target: a path or a binary stream.
+        format: ``"png"``, ``"jpeg"``, ``"webp"``, ``"avif"``, ``"tiff"``, ``"bmp"`` or ``"ppm"``;
+            by default what the path's ending says, and PNG for a stream or a path without ending.
+        quality: 0 to 100 for JPEG, WebP and AVIF. Without it JPEG takes 95 without chroma
+            subsampling, WebP is lossless, AVIF takes its encoder's default.
+        overwrite: replace a file that exists.
+
+    Raises:
+        ShapeError: the image is not 1 or 3 channels of finite floats, or has a side of zero.
+        ConfigError: format or quality is unknown.
+        MediaError: the file exists, or it cannot be written.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> write_image(torch.zeros(1, 2, 3), file)
+        >>> file.getvalue()[1:4]
+        b'PNG'
+    """
+    pillow_format = _format_of(target, format)
+    settings = _settings(pillow_format, quality)
+    data = _encoded(Image.fromarray(_levels(image)), pillow_format, settings)
+    if not isinstance(target, (str, os.PathLike)):
+        target.write(data)
+        return
+
+    path = Path(target)
+    if path.exists() and not overwrite:
+        raise MediaError(f"Cannot write {str(path)!r}: the file exists. Allow it with overwrite.")
+    # A name of its own, so that two writers never share a file and long names stay legal.
+    temporary = path.with_name(f".vqkit-{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise MediaError(f"Cannot write {str(path)!r}: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _format_of(target: str | os.PathLike[str] | BinaryWriter, format: str | None) -> str:
+    is_path = isinstance(target, (str, os.PathLike))
+    suffix = Path(target).suffix.lower() if is_path else ""  # type: ignore[arg-type]
+    asked = suffix if format is None else f".{format.lower().removeprefix('.')}"
+    if not asked:
+        return "PNG"
+    for name in _WRITABLE:
+        if asked in (*IMAGE_FORMATS[name].suffixes, f".{name.lower()}"):
+            return name
+    raise ConfigError(
+        f"format of an image file: expected one of {', '.join(_WRITABLE).lower()}, "
+        f"got {asked.removeprefix('.')!r}."
+    )
+
+
+def _settings(pillow_format: str, quality: int | None) -> dict[str, Any]:
+    if quality is not None:
+        if pillow_format not in _LOSSY:
+            raise ConfigError(f"quality: {pillow_format} is lossless. Leave it out.")
+        if not 0 <= quality <= 100:
+            raise ConfigError(f"quality: expected 0 to 100, got {quality}.")
+        return {"quality": quality}
+    if pillow_format == "JPEG":
+        return {"quality": _DEFAULT_JPEG_QUALITY, "subsampling": 0}
+    return {"lossless": True} if pillow_format == "WEBP" else {}
+
+
+def _levels(image: Tensor) -> npt.NDArray[np.uint8]:
+    """The 8-bit levels [height, width] or [height, width, 3]."""
+    if image.dim() != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
+        raise ShapeError(
+            "image to write: expected [1 or 3 channels, height, width] without empty axes, "
+            f"got {tuple(image.shape)}."
+        )
+    if not image.is_floating_point() or not bool(image.isfinite().all()):
+        raise ShapeError(
+            f"image to write: expected finite floats in [-1, 1], got {image.dtype} "
+            "or values that are not finite."
+        )
+    values = image.detach().to("cpu", torch.float32)
+    levels = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    array: npt.NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def _encoded(picture: Image.Image, pillow_format: str, settings: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    try:
+        picture.save(file, pillow_format, **settings)
+    except KeyError as error:
+        raise MediaError(
+            f"Cannot encode {pillow_format}: this version of Pillow lacks the encoder. Upgrade it."
+        ) from error
+    except (OSError, ValueError) as error:
+        width, height = picture.size
+        raise MediaError(
+            f"Cannot encode {width} x {height} pixels as {pillow_format}: {error}."
+        ) from error
+    return file.getvalue()

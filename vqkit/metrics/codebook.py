@@ -1,0 +1,271 @@
+"""How well a codebook is used: histograms of code indices and what follows from them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqkit.errors import ConfigError, ShapeError
+from vqkit.shapes import Bool, Float, Int
+
+__all__ = [
+    "CodeHistogram",
+    "CodebookLevel",
+    "append_rows",
+    "bitrate_efficiency",
+    "codebook_level",
+    "distinct_vectors",
+    "flatten_indices",
+    "merge_rows",
+    "sparse_counts",
+    "uniform_usage",
+]
+
+# Chunks of counts are merged when they hold more rows than this and than the merged ones.
+_PENDING_ROWS = 2**16
+
+# Distances held at once when codebook vectors are compared.
+_TILE_VALUES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class CodeHistogram:
+    """How often each code of one codebook was seen; codes never seen are absent.
+
+    Holds as many rows as there are distinct codes, so a codebook of 2^62 codes costs nothing.
+    """
+
+    codebook_size: int
+    codes: Int[Tensor, " distinct"]
+    """The codes seen, ascending."""
+    counts: Int[Tensor, " distinct"]
+    """How often each was seen, at least once."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens counted."""
+        return int(self.counts.sum())
+
+    @classmethod
+    def from_rows(cls, codebook_size: int, rows: Int[Tensor, "rows 2"]) -> "CodeHistogram":
+        """Add up rows of (code, count), in any order and with repetitions."""
+        merged = merge_rows([rows])
+        return cls(codebook_size, merged[:, 0].clone(), merged[:, 1].clone())
+
+    @classmethod
+    def from_counts(cls, counts: Int[Tensor, " codes"]) -> "CodeHistogram":
+        """Take one count per code of the whole codebook."""
+        codes = counts.nonzero().squeeze(1)
+        return cls(len(counts), codes, counts[codes])
+
+    def rows(self) -> Int[Tensor, "distinct 2"]:
+        """The histogram as rows of (code, count)."""
+        return torch.stack((self.codes, self.counts), dim=1)
+
+
+@dataclass(frozen=True)
+class CodebookLevel:
+    """Use of one codebook over ``num_tokens`` tokens; NaN where no token makes it undefined."""
+
+    codebook_size: int
+    num_tokens: int
+    num_distinct: int
+    """Codes seen at least once."""
+    num_dead: int
+    """Codes never seen. Over few tokens most of a large codebook is: compare with the baseline."""
+    usage: float
+    """``num_distinct / codebook_size``."""
+    uniform_usage: float
+    """The usage to expect of a perfectly uniform source over as many tokens."""
+    relative_usage: float
+    """``usage / uniform_usage``: the usage corrected for the number of tokens."""
+    entropy_bits: float
+    """Entropy of the code frequencies, per token."""
+    corrected_entropy_bits: float
+    """The same plus Miller and Madow's (1955) ``(num_distinct - 1) / 2 num_tokens`` nats, at most
+    the bits of a code: the plain estimate is too low where the tokens are few."""
+    normalised_entropy: float
+    """``entropy_bits / log2(codebook_size)``: the share of the paid bits that carry information."""
+    perplexity: float
+    """``2 ** entropy_bits``: the number of equally frequent codes of the same entropy."""
+
+
+def uniform_usage(codebook_size: int, num_tokens: int) -> float:
+    """Share of codes that a uniform source over them shows in some tokens, ``1 - (1 - 1/K)^T``.
+
+    As many tokens as codes give only 63 %, so a usage says little without its token count.
+    Accurate for every size of codebook, 2^62 codes included.
+
+    Example:
+        >>> round(uniform_usage(1024, 1024), 3), uniform_usage(2**62, 1) == 2.0**-62
+        (0.632, True)
+    """
+    if codebook_size < 1 or num_tokens < 0:
+        raise ConfigError(
+            "Uniform usage failed: expected at least one code and no negative number of tokens, "
+            f"got {codebook_size} codes and {num_tokens} tokens. Pass the counts of one codebook."
+        )
+    if num_tokens == 0 or codebook_size == 1:
+        return float(num_tokens > 0)
+    return -math.expm1(num_tokens * math.log1p(-1 / codebook_size))
+
+
+def codebook_level(histogram: CodeHistogram) -> CodebookLevel:
+    """Summarise one codebook's histogram: usage with its baseline, entropy, perplexity.
+
+    Example:
+        >>> level = codebook_level(CodeHistogram.from_counts(torch.tensor([2, 2, 0, 4])))
+        >>> level.usage, level.entropy_bits, level.num_dead
+        (0.75, 1.5, 1)
+    """
+    size, num_tokens = histogram.codebook_size, histogram.num_tokens
+    num_distinct, bits_per_code = len(histogram.counts), math.log2(size)
+    usage, expected = num_distinct / size, uniform_usage(size, num_tokens)
+    entropy = corrected = normalised = perplexity = math.nan
+    if num_tokens:
+        probabilities = histogram.counts.double() / num_tokens
+        entropy = float(torch.special.entr(probabilities).sum()) / math.log(2)
+        bias = (num_distinct - 1) / (2 * num_tokens * math.log(2))
+        corrected = min(entropy + bias, bits_per_code)
+        # A codebook of one code pays no bits, so it wastes none.
+        normalised = entropy / bits_per_code if size > 1 else 1.0
+        perplexity = 2**entropy
+    return CodebookLevel(
+        codebook_size=size,
+        num_tokens=num_tokens,
+        num_distinct=num_distinct,
+        num_dead=size - num_distinct,
+        usage=usage,
+        uniform_usage=expected,
+        relative_usage=usage / expected if num_tokens else math.nan,
+        entropy_bits=entropy,
+        corrected_entropy_bits=corrected,
+        normalised_entropy=normalised,
+        perplexity=perplexity,
+    )
+
+
+def bitrate_efficiency(levels: Iterable[CodebookLevel]) -> float:
+    """Bits of entropy over bits paid, all codebooks together: ``sum H2 / sum log2 K``.
+
+    For codebooks of equal size this is the mean entropy over log2 K, as the DAC scripts print it.
+    """
+    levels = tuple(levels)
+    paid = math.fsum(math.log2(level.codebook_size) for level in levels)
+    if not paid:
+        return 1.0 if levels else math.nan
+    return math.fsum(level.entropy_bits for level in levels) / paid
+
+
+def flatten_indices(
+    indices: Int[Tensor, "*batch codebooks"],
+    codebook_sizes: tuple[int, ...],
+    mask: Bool[Tensor, "*batch"] | None = None,
+) -> Int[Tensor, "tokens codebooks"]:
+    """The valid tokens as rows, each index checked against the size of its codebook.
+
+    Raises:
+        ShapeError: the last axis is not one entry per codebook, or an index is out of range.
+    """
+    if indices.shape[-1] != len(codebook_sizes):
+        raise ShapeError(
+            f"Counting codes failed: expected {len(codebook_sizes)} codebooks on the last axis, "
+            f"got indices of shape {tuple(indices.shape)}. Pass indices [..., codebooks]."
+        )
+    rows = indices[mask] if mask is not None else indices.reshape(-1, len(codebook_sizes))
+    rows = rows.long()
+    if len(rows):
+        lowest, highest = rows.amin(dim=0).tolist(), rows.amax(dim=0).tolist()
+        for level, size in enumerate(codebook_sizes):
+            if lowest[level] < 0 or highest[level] >= size:
+                raise ShapeError(
+                    f"Counting codes failed: expected indices in [0, {size}), got "
+                    f"{lowest[level]} to {highest[level]} (codebook {level}). "
+                    "Give the sizes of the codebooks that made these indices."
+                )
+    return rows
+
+
+def sparse_counts(codes: Int[Tensor, " tokens"]) -> Int[Tensor, "distinct 2"]:
+    """Rows of (code, count), ascending by code, of the codes that occur."""
+    return torch.stack(torch.unique(codes, return_counts=True), dim=1)
+
+
+def merge_rows(chunks: list[Tensor]) -> Int[Tensor, "distinct 2"]:
+    """Add up chunks of (code, count) rows into one, ascending by code."""
+    rows = torch.cat(chunks)
+    codes, position = torch.unique(rows[:, 0], return_inverse=True)
+    counts = torch.zeros_like(codes).index_add_(0, position, rows[:, 1])
+    return torch.stack((codes, counts), dim=1)
+
+
+def append_rows(chunks: list[Tensor], rows: Int[Tensor, "rows 2"]) -> None:
+    """Add (code, count) rows to a list, in place, and keep it at the order of the distinct codes.
+
+    Merging sorts, so it waits until the new rows outnumber the merged ones, which come first.
+    """
+    chunks.append(rows)
+    if sum(map(len, chunks[1:])) > max(_PENDING_ROWS, len(chunks[0])):
+        chunks[:] = [merge_rows(chunks)]
+
+
+def distinct_vectors(codebook: Float[Tensor, "codes dim"], tolerance: float = 1e-3) -> int:
+    """Number of codes that are no near-copy of a code with a lower index.
+
+    Two codes are copies when their distance is at most ``tolerance`` times the root mean square
+    distance of the codes from their mean, so that the measure has no scale. Usage alone
+    overstates a codebook in which many codes have an identical twin.
+
+    Memory stays bounded; the time is that of a sort where copies are rare and quadratic where
+    the whole codebook lies within the tolerance.
+
+    Raises:
+        ShapeError: a value is not finite.
+
+    Example:
+        >>> distinct_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
+        2
+    """
+    if not torch.isfinite(codebook).all():
+        raise ShapeError(
+            "Counting distinct vectors failed: expected finite codes, got NaN or infinity (in "
+            f"{int((~torch.isfinite(codebook)).any(dim=1).sum())} codes). The training diverged."
+        )
+    if not len(codebook):
+        return 0
+    vectors = codebook.detach().double()
+    centred = vectors - vectors.mean(dim=0)
+    variances = centred.square().mean(dim=0)
+    # Copies that differ by the rounding of their own numbers are copies at every tolerance.
+    rounding = 4 * torch.finfo(codebook.dtype).eps * float(vectors.abs().max())
+    radius = max(tolerance * float(variances.sum().sqrt()), rounding)
+    return len(codebook) - int(_is_copy(centred, int(variances.argmax()), radius).sum())
+
+
+def _is_copy(vectors: Tensor, axis: int, radius: float) -> Tensor:
+    """Whether a vector has one of lower index within the radius, in the order of a sort.
+
+    Sorted along one axis, a vector's neighbours lie in a window of twice the radius, so only
+    windows are compared. The direct distance is used: the product form cancels for twins.
+    """
+    order = vectors[:, axis].argsort(stable=True)
+    vectors = vectors[order]
+    position = vectors[:, axis].contiguous()
+    first = torch.searchsorted(position, position - radius).tolist()
+    last = torch.searchsorted(position, position + radius, right=True).tolist()
+    copies = torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
+    row = 0
+    while row < len(vectors):
+        stop = len(vectors)
+        while stop > row + 1 and (stop - row) * (last[stop - 1] - first[row]) > _TILE_VALUES:
+            stop = row + (stop - row) // 2
+        window = slice(first[row], last[stop - 1])
+        distance = torch.cdist(
+            vectors[row:stop], vectors[window], compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        is_lower = order[None, window] < order[row:stop, None]
+        copies[row:stop] = ((distance <= radius) & is_lower).any(dim=1)
+        row = stop
+    return copies

@@ -1,0 +1,96 @@
+"""Gradient estimators: the value is the code, bit for bit; only the gradient is invented.
+
+Written as ``z + (q - z).detach()`` the forward value is not the code (in bfloat16 it misses by up
+to one per cent), so that a decoder would see other vectors in training than in use. Here the
+forward returns the code itself.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vqkit.shapes import Float
+
+__all__ = ["rotation_trick", "straight_through"]
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, quantized: Tensor) -> Tensor:
+        return quantized.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients[0], gradients[0]
+
+
+class _RotationTrick(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, quantized: Tensor, max_ratio: float) -> Tensor:
+        ctx.save_for_backward(z, quantized)
+        ctx.max_ratio = max_ratio
+        return quantized.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        z, quantized = ctx.saved_tensors
+        (gradient,) = gradients
+        z_norm = z.norm(dim=-1, keepdim=True)
+        quantized_norm = quantized.norm(dim=-1, keepdim=True)
+        tiny = torch.finfo(z.dtype).tiny
+        u = z / z_norm.clamp_min(tiny)
+        v = quantized / quantized_norm.clamp_min(tiny)
+        # Antiparallel vectors have no plane to rotate in: r = 0 leaves I + 2 v u^T. Nor has z = 0 a
+        # direction: there R = I.
+        between = torch.where(z_norm > 0, u + v, 0.0)
+        r = between / between.norm(dim=-1, keepdim=True).clamp_min(tiny)
+        ratio = (quantized_norm / z_norm.clamp_min(tiny)).clamp(max=ctx.max_ratio)
+        # R = I - 2 r r^T + 2 v u^T, hence R^T g = g - 2 r (r.g) + 2 u (v.g).
+        turned = (
+            gradient
+            - 2 * r * (r * gradient).sum(-1, keepdim=True)
+            + 2 * u * (v * gradient).sum(-1, keepdim=True)
+        )
+        return ratio * turned, gradient, None
+
+
+def straight_through(
+    z: Float[Tensor, "*positions dim"], quantized: Float[Tensor, "*positions dim"]
+) -> Float[Tensor, "*positions dim"]:
+    """Return ``quantized``; its gradient goes to ``z`` unchanged (Bengio et al., arXiv 1308.3432).
+
+    Args:
+        z: What was quantized.
+        quantized: The codes. A gradient path behind them (a projection, say) gets the gradient too.
+
+    >>> z = torch.tensor([0.3, 0.8], requires_grad=True)
+    >>> out = straight_through(z, torch.tensor([0.0, 1.0]))
+    >>> out.sum().backward()
+    >>> out.tolist(), z.grad.tolist()
+    ([0.0, 1.0], [1.0, 1.0])
+    """
+    result: Tensor = _StraightThrough.apply(z, quantized)
+    return result
+
+
+def rotation_trick(
+    z: Float[Tensor, "*positions dim"],
+    quantized: Float[Tensor, "*positions dim"],
+    max_ratio: float = 10.0,
+) -> Float[Tensor, "*positions dim"]:
+    """Return ``quantized`` as if rotated and scaled from ``z`` (arXiv 2410.06424, eq. 4).
+
+    The gradient at ``z`` is ``|q|/|z| R^T g``, where R turns z onto q and is held constant: it
+    keeps the angle between gradient and vector. The ratio explodes for short z (20,000 was seen),
+    hence ``max_ratio``.
+
+    Args:
+        z: What was quantized.
+        quantized: The codes.
+        max_ratio: Upper bound of ``|q|/|z|`` in the gradient.
+    """
+    result: Tensor = _RotationTrick.apply(z, quantized, max_ratio)
+    return result

@@ -1,0 +1,226 @@
+"""What every quantizer is: one layout, one result, one pair of verbs."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.errors import ShapeError
+from vqkit.ops.gradient import straight_through
+from vqkit.shapes import Bool, Float, Int
+
+__all__ = [
+    "NO_TOKEN",
+    "Assignment",
+    "Quantizer",
+    "QuantizerOutput",
+    "in_backward",
+    "squares_are_finite",
+]
+
+# The index of a masked position or a dropped level. It decodes to a contribution of zero.
+NO_TOKEN = -1
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """What a quantizer returns in training and evaluation alike.
+
+    Attributes:
+        quantized: Input's shape and dtype; zero where masked.
+        indices: int64 ``[batch, *positions, codebooks]``; -1 where masked or dropped.
+        loss: fp32 scalar, weighted, ready to add to the training loss. Evaluation gives it too.
+        terms: Unweighted scalars for logs.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+class Assignment(NamedTuple):
+    """Codes chosen for ``[batch, positions, dim]``, before any gradient estimator.
+
+    ``codes`` carry gradient to the quantizer's own parameters at most, never to the input.
+    """
+
+    codes: Tensor
+    indices: Tensor
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
+class Quantizer(nn.Module, ABC):
+    """Maps vectors to indices and back. Channels last, any number of position axes, fp32 inside.
+
+    Concrete classes are final and implement ``_assign`` and ``_lookup`` (and ``_estimate``, if the
+    gradient is not straight-through) on ``[batch, positions, dim]``; this class owns validation,
+    layout, masks and precision.
+
+    ``decode(encode(z))`` equals ``forward(z).quantized`` in evaluation bit for bit (cast to the
+    input's dtype). Evaluation and ``no_grad`` change no buffer.
+
+    Attributes:
+        dim: Features of one input vector.
+        codebook_sizes: One size per entry of the indices' last axis.
+    """
+
+    dim: int
+    codebook_sizes: tuple[int, ...]
+
+    @property
+    def num_codebooks(self) -> int:
+        """Length of the indices' last axis."""
+        return len(self.codebook_sizes)
+
+    @property
+    def bits_per_position(self) -> float:
+        """Information of one position at uniform use: sum of ``log2 K``."""
+        return math.fsum(math.log2(size) for size in self.codebook_sizes)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether what the data must initialise has been initialised."""
+        return True
+
+    def reset_parameters(self) -> None:
+        """Draw the initial state anew; wrappers call it on their copies of a quantizer."""
+
+    def forward(
+        self,
+        z: Float[Tensor, "batch *positions dim"],
+        mask: Bool[Tensor, "batch *positions"] | None = None,
+    ) -> QuantizerOutput:
+        """Quantize, with gradient estimator and loss; in training, update the codebook.
+
+        Args:
+            z: Latent vectors, any floating dtype.
+            mask: True where a position is valid. Others give zeros and index -1 and touch neither
+                loss nor codebook.
+
+        Raises:
+            ShapeError: Wrong ``dim``, dtype or mask shape.
+        """
+        rows, valid = self._flatten(z, mask)
+        with torch.autocast(z.device.type, enabled=False):
+            result = self._quantize(rows, valid)
+        quantized, indices = result.codes, result.indices
+        if valid is not None:
+            quantized = torch.where(valid[..., None], quantized, 0.0)
+            indices = torch.where(valid[..., None], indices, NO_TOKEN)
+        return QuantizerOutput(
+            quantized=quantized.reshape(z.shape).to(z.dtype),
+            indices=indices.reshape(*z.shape[:-1], self.num_codebooks),
+            loss=result.loss,
+            terms=result.terms,
+        )
+
+    @torch.no_grad()
+    def encode(
+        self, z: Float[Tensor, "batch *positions dim"]
+    ) -> Int[Tensor, "batch *positions codebooks"]:
+        """Indices of the codes; changes no state, whatever the mode.
+
+        Raises:
+            ShapeError: Wrong ``dim`` or dtype.
+        """
+        rows, _ = self._flatten(z, None)
+        with torch.autocast(z.device.type, enabled=False):
+            indices = self._assign(rows, None).indices
+        return indices.reshape(*z.shape[:-1], self.num_codebooks)
+
+    def decode(
+        self, indices: Int[Tensor, "batch *positions codebooks"]
+    ) -> Float[Tensor, "batch *positions dim"]:
+        """Look the codes up, in fp32. Index -1 contributes zero.
+
+        Raises:
+            ShapeError: Wrong number of codebooks, a float dtype, or an index out of range.
+        """
+        self._check_indices(indices)
+        shape = (indices.shape[0], math.prod(indices.shape[1:-1]), indices.shape[-1])
+        rows = indices.reshape(shape).long()
+        with torch.autocast(indices.device.type, enabled=False):
+            decoded = self._lookup(rows)
+        return decoded.reshape(*indices.shape[:-1], self.dim)
+
+    def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        """Assignment whose ``codes`` carry the estimated gradient to ``z``."""
+        result = self._assign(z, valid)
+        return result._replace(codes=self._estimate(z, result.codes))
+
+    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
+        """Value ``codes``, gradient to ``z`` (and to whatever the codes depend on)."""
+        return straight_through(z, codes)
+
+    @abstractmethod
+    def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        """Choose codes for fp32 ``z [batch, positions, dim]``; in training, update the state."""
+
+    @abstractmethod
+    def _lookup(self, indices: Tensor) -> Tensor:
+        """Codes of ``indices [batch, positions, codebooks]`` in fp32."""
+
+    def _flatten(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        name = type(self).__name__
+        if z.ndim < 2 or z.shape[-1] != self.dim:
+            raise ShapeError(
+                f"{name} input: expected [batch, *positions, dim] with dim {self.dim}, got "
+                f"{list(z.shape)}. Move the channels to the last axis."
+            )
+        if not z.is_floating_point():
+            raise ShapeError(f"{name} input: expected a floating dtype, got {z.dtype}.")
+        # Written without -1, which an empty batch leaves undefined.
+        rows = z.reshape(z.shape[0], math.prod(z.shape[1:-1]), self.dim).float()
+        if mask is None:
+            return rows, None
+        if mask.dtype != torch.bool or mask.shape != z.shape[:-1]:
+            raise ShapeError(
+                f"{name} mask: expected a boolean {list(z.shape[:-1])}, got {mask.dtype} "
+                f"{list(mask.shape)}. True marks valid positions."
+            )
+        valid = mask.reshape(rows.shape[:2])
+        # Padding may hold anything, NaN too: it must not reach a sum.
+        return torch.where(valid[..., None], rows, 0.0), valid
+
+    def _check_indices(self, indices: Tensor) -> None:
+        name = type(self).__name__
+        if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+            raise ShapeError(f"{name} indices: expected an integer dtype, got {indices.dtype}.")
+        if indices.ndim < 2 or indices.shape[-1] not in self._decodable:
+            raise ShapeError(
+                f"{name} indices: expected [batch, *positions, codebooks] with "
+                f"{self.num_codebooks} codebooks, got {list(indices.shape)}."
+            )
+        if torch.compiler.is_compiling() or indices.numel() == 0:
+            return
+        sizes = self.codebook_sizes[: indices.shape[-1]]
+        limit = torch.tensor(sizes, dtype=torch.int64, device=indices.device)
+        inside = (indices >= NO_TOKEN) & (indices < limit)
+        if indices.is_cuda:
+            # Reading the answer back would stall the device at every call.
+            torch._assert_async(inside.all(), f"{name}: index out of range")
+        elif not bool(inside.all()):
+            raise ShapeError(
+                f"{name} indices: expected 0 to {[size - 1 for size in sizes]} per codebook (or "
+                f"-1 for none), got {int(indices.min())} to {int(indices.max())}."
+            )
+
+    @property
+    def _decodable(self) -> range:
+        """Numbers of codebooks that ``decode`` accepts."""
+        return range(self.num_codebooks, self.num_codebooks + 1)
+
+
+def in_backward() -> bool:
+    """Whether autograd runs backward now: then a forward pass is a recomputation."""
+    return bool(torch._C._current_graph_task_id() != -1)
+
+
+def squares_are_finite(z: Tensor) -> Tensor:
+    """Per item of ``z [batch, positions, dim]``: no NaN, no infinity, nor close to overflow."""
+    return z.square().sum((1, 2)).isfinite()

@@ -1,0 +1,109 @@
+"""Finite scalar quantization."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from vqkit.errors import ConfigError
+from vqkit.ops.gradient import straight_through
+from vqkit.ops.radix import check_bases, digits_to_index, index_to_digits
+from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
+
+__all__ = ["FSQ"]
+
+# The bound reaches this much past the outermost level (paper, appendix A.1, where it is a
+# shrinkage; growing it instead keeps the outermost levels reachable).
+_MARGIN = 1e-3
+
+
+@final
+class FSQ(Quantizer):
+    """Rounds each dimension to one of a few levels; no codebook (arXiv 2309.15505).
+
+    Args:
+        levels: Number of levels per dimension, each at least 2; ``dim`` is their number. The
+        paper's
+            choices: [8, 6, 5] for 2^8 codes, [8, 5, 5, 5] for 2^10, [7, 5, 5, 5, 5] for 2^12.
+        symmetric: False is the paper's rounding: levels ``-L/2 ... L/2 - 1`` over ``L/2``, zero is
+        a
+            level. True spreads the levels evenly over [-1, 1] (arXiv 2411.19842, eq. 4): zero is no
+            level for an even L. Needed for residuals and for L = 2.
+        bound: "tanh" squashes the input as in the paper; "clamp" cuts it at [-1, 1], which a
+            residual needs and an already bounded input likes.
+
+    The index is the digits in mixed radix, first dimension fastest, in integers throughout.
+
+    Raises:
+        ConfigError: A level below 2, or more than 2^62 codes.
+
+    >>> quantizer = FSQ([8, 5, 5])
+    >>> quantizer.codebook_sizes, quantizer.decode(torch.tensor([[[100]]])).tolist()
+    ((200,), [[[0.0, 0.0, 0.0]]])
+    """
+
+    _level_counts: Tensor
+
+    def __init__(
+        self,
+        levels: Sequence[int],
+        symmetric: bool = False,
+        bound: Literal["tanh", "clamp"] = "tanh",
+    ) -> None:
+        super().__init__()
+        check_bases(levels)
+        if bound not in ("tanh", "clamp"):
+            raise ConfigError(f"FSQ bound: expected 'tanh' or 'clamp', got {bound!r}.")
+        self.levels = tuple(levels)
+        self.symmetric = symmetric
+        self.bound = bound
+        self.dim = len(self.levels)
+        self.codebook_sizes = (math.prod(self.levels),)
+        # Integers, which a cast of the module to half precision leaves alone.
+        self.register_buffer("_level_counts", torch.tensor(self.levels), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Arguments, for ``print(module)``."""
+        return f"levels={self.levels}, symmetric={self.symmetric}, bound={self.bound!r}"
+
+    def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        # A NaN has no level: it takes the middle one and its gradient stays NaN.
+        grid = torch.nan_to_num(self._grid(z.detach()), nan=0.0)
+        # Halves go up, as in the symmetric formula: torch.round sends them to the even neighbour.
+        digits = torch.floor(grid + self._step + 0.5).long()
+        digits = torch.minimum(digits.clamp_min(0), self._level_counts - 1)
+        indices = digits_to_index(digits, self.levels)[..., None]
+        return Assignment(self._codes(digits), indices, z.new_zeros(()), {})
+
+    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
+        # The gradient passes the rounding, not the bound.
+        return straight_through(self._grid(z) / self._step, codes)
+
+    def _lookup(self, indices: Tensor) -> Tensor:
+        index = indices[..., 0]
+        codes = self._codes(index_to_digits(index.clamp_min(0), self.levels))
+        return torch.where((index == NO_TOKEN)[..., None], 0.0, codes)
+
+    # One unit of the grid is one level: digit = round(grid + step), code = (digit - step) / step.
+
+    def _grid(self, z: Tensor) -> Tensor:
+        levels = self._level_counts.float()
+        half = (levels - 1.0) / 2.0
+        if self.bound == "clamp":
+            return z.clamp(-1.0, 1.0) * self._step
+        if self.symmetric:
+            return torch.tanh(z) * half
+        half = half * (1.0 + _MARGIN)
+        even = torch.where(levels % 2 == 0, 0.5, 0.0)
+        return torch.tanh(z + torch.atanh(even / half)) * half - even
+
+    @property
+    def _step(self) -> Tensor:
+        """Grid units from 0 to 1; also the digit of code 0."""
+        levels = self._level_counts.float()
+        return (levels - 1.0) / 2.0 if self.symmetric else torch.floor(levels / 2.0)
+
+    def _codes(self, digits: Tensor) -> Tensor:
+        return (digits - self._step) / self._step

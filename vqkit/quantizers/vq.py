@@ -1,0 +1,257 @@
+"""Vector quantization with a learned codebook."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError
+from vqkit.ops.collectives import all_sum, broadcast_first, gather_rows, rank
+from vqkit.quantizers.base import (
+    NO_TOKEN,
+    Assignment,
+    Quantizer,
+    in_backward,
+    squares_are_finite,
+)
+from vqkit.quantizers.codebook import (
+    EMA,
+    CodebookInit,
+    CodebookUpdate,
+    FromData,
+    GradientUpdate,
+    KMeans,
+    RandomInit,
+    ReplaceUnused,
+)
+from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.loss import VQLoss
+from vqkit.quantizers.metric import Euclidean, Metric
+
+__all__ = ["VectorQuantizer"]
+
+
+@final
+class VectorQuantizer(Quantizer):
+    """Nearest code of a learned codebook (VQ-VAE, arXiv 1711.00937).
+
+    Args:
+        dim: Features of an input vector.
+        codebook_size: Number of codes K, at least 2.
+        metric: How inputs and codes are compared.
+        update: Who moves the codes: a moving average or the optimizer.
+        init: First values of the codes.
+        revive: Replaces codes that go unused; None leaves them.
+        gradient: How the gradient passes.
+        loss: Weights of commitment and codebook term.
+
+    Raises:
+        ConfigError: ``dim < 1`` or ``codebook_size < 2``.
+
+    In training, each forward pass searches, computes the loss, and then moves the codes; the ranks
+    of a job move them by the vectors of all. A batch with a NaN, an infinity or a vector whose
+    square overflows moves nothing on any rank and is counted in ``skipped_batches``. Under
+    activation checkpointing (``use_reentrant=False``) the recomputed pass sees the codes of the
+    first and updates nothing.
+
+    >>> quantizer = VectorQuantizer(dim=8, codebook_size=16)
+    >>> output = quantizer(torch.randn(2, 10, 10, 8))
+    >>> output.quantized.shape, output.indices.shape
+    (torch.Size([2, 10, 10, 8]), torch.Size([2, 10, 10, 1]))
+    """
+
+    codebook: Tensor
+    cluster_size: Tensor
+    share: Tensor
+    pending: Tensor
+    num_collected: Tensor
+    num_revived: Tensor
+    skipped_batches: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        metric: Metric | None = None,
+        update: CodebookUpdate | None = None,
+        init: CodebookInit | None = None,
+        revive: ReplaceUnused | None = None,
+        gradient: GradientEstimator | None = None,
+        loss: VQLoss | None = None,
+    ) -> None:
+        super().__init__()
+        if dim < 1 or codebook_size < 2:
+            raise ConfigError(
+                f"VectorQuantizer: expected dim >= 1 and codebook_size >= 2, got {dim} and "
+                f"{codebook_size}."
+            )
+        self.dim = dim
+        self.codebook_size = codebook_size
+        self.codebook_sizes = (codebook_size,)
+        self.metric = metric or Euclidean()
+        self.update = update or EMA()
+        self.init = init or KMeans()
+        self.revive = revive
+        self.gradient = gradient or StraightThrough()
+        self.loss = loss or VQLoss()
+        table = torch.empty(codebook_size, dim)
+        if self.trains_codebook:
+            self.codebook = nn.Parameter(table)
+        else:
+            self.register_buffer("codebook", table)
+        self.register_buffer("cluster_size", torch.empty(codebook_size))
+        self.register_buffer("share", torch.empty(codebook_size))
+        self.register_buffer("pending", torch.empty(0, dim))
+        for counter in ("num_collected", "num_revived", "skipped_batches"):
+            self.register_buffer(counter, torch.zeros((), dtype=torch.int64))
+        # The codes that the last training pass searched, for its recomputation in backward.
+        self._searched: Tensor | None = None
+        self.reset_parameters()
+
+    @property
+    def trains_codebook(self) -> bool:
+        """Whether the optimizer moves the codes."""
+        return isinstance(self.update, GradientUpdate)
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the batches that initialise the codebook have been seen."""
+        return int(self.num_collected) >= self.init.batches
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw random codes; data-dependent initialisation begins anew with the next batches."""
+        # Until the data decide, the codes are spread like unit-variance latents.
+        first = self.init if self.init.batches == 0 else RandomInit(scale=1.0)
+        codes, _ = first(self.codebook.new_empty(0, self.dim), self.codebook_size)
+        self.codebook.copy_(self.metric.place(codes))
+        self.cluster_size.fill_(1.0)
+        self.share.fill_(1.0)
+        self.pending = self.pending.new_empty(0, self.dim)
+        for counter in (self.num_collected, self.num_revived, self.skipped_batches):
+            counter.zero_()
+        self._searched = None
+
+    def extra_repr(self) -> str:
+        """Arguments, for ``print(module)``."""
+        return (
+            f"dim={self.dim}, codebook_size={self.codebook_size}, metric={self.metric}, "
+            f"update={self.update}, revive={self.revive}, gradient={self.gradient}"
+        )
+
+    def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        z = self.metric.place(z)
+        trains = self.training and torch.is_grad_enabled()
+        recomputes = trains and in_backward()
+        learns = trains and not recomputes and self._prepare(z.detach(), valid)
+        codebook = self.codebook.float()
+        if recomputes:
+            # Values of the first pass, gradient to the parameter if there is one.
+            codebook = self._first_pass_codes() + (codebook - codebook.detach())
+        elif trains:
+            self._searched = codebook.detach().clone()
+        indices = self.metric.nearest(z.detach().reshape(-1, self.dim), codebook.detach())
+        codes = codebook[indices].reshape(z.shape)
+        if self.trains_codebook:
+            codes = self.metric.place(codes)
+        loss, terms = self.loss(z, codes, valid, self.trains_codebook)
+        if learns:
+            self._learn(z.detach(), indices, valid)
+        return Assignment(codes.detach(), indices.reshape(*z.shape[:-1], 1), loss, terms)
+
+    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
+        return self.gradient(self.metric.place(z), codes)
+
+    def _lookup(self, indices: Tensor) -> Tensor:
+        index = indices[..., 0]
+        codes = self.codebook.float()[index.clamp_min(0)]
+        if self.trains_codebook:
+            codes = self.metric.place(codes)
+        return torch.where((index == NO_TOKEN)[..., None], 0.0, codes)
+
+    def _first_pass_codes(self) -> Tensor:
+        if self._searched is None:
+            raise ConfigError(
+                "VectorQuantizer under activation checkpointing: expected a first pass with "
+                "gradient, got one without. Call checkpoint(..., use_reentrant=False)."
+            )
+        return self._searched
+
+    @torch.no_grad()
+    def _prepare(self, z: Tensor, valid: Tensor | None) -> bool:
+        """Initialise where that is due; say whether this batch may move the codes."""
+        num_bad = all_sum((~squares_are_finite(z)).sum())
+        if bool(num_bad):
+            self.skipped_batches += 1
+            return False
+        if self.initialized:
+            return True
+        samples = gather_rows(_rows(z, valid))
+        if len(samples) == 0:
+            return False
+        if self.init.batches > 1:
+            self.pending = torch.cat([self.pending, samples])
+            samples = self.pending
+        is_first = int(self.num_collected) == 0
+        self.num_collected += 1
+        if self.initialized:
+            self._set_codes(*self._on_first_rank(self.init, samples))
+            self.pending = self.pending.new_empty(0, self.dim)
+        elif is_first:
+            self._set_codes(*self._on_first_rank(FromData(), samples))
+        return self.initialized
+
+    def _on_first_rank(self, init: CodebookInit, samples: Tensor) -> tuple[Tensor, Tensor]:
+        codes = samples.new_empty(self.codebook_size, self.dim)
+        counts = samples.new_empty(self.codebook_size)
+        if rank() == 0:
+            codes, counts = init(samples, self.codebook_size)
+        return broadcast_first(codes.contiguous()), broadcast_first(counts.contiguous())
+
+    def _set_codes(self, codes: Tensor, counts: Tensor) -> None:
+        self.codebook.copy_(self.metric.place(codes))
+        self.cluster_size.copy_(counts)
+        self.share.fill_(1.0)
+
+    @torch.no_grad()
+    def _learn(self, z: Tensor, indices: Tensor, valid: Tensor | None) -> None:
+        samples = _rows(z, valid)
+        assigned = indices if valid is None else indices[valid.flatten()]
+        # One collective for counts and sums; scattering needs no one-hot matrix.
+        statistics = samples.new_zeros(self.codebook_size, self.dim + 1)
+        statistics[:, 0] = torch.bincount(assigned, minlength=self.codebook_size)
+        if isinstance(self.update, EMA):
+            statistics[:, 1:].index_add_(0, assigned, samples)
+        all_sum(statistics)
+        counts, sums = statistics[:, 0], statistics[:, 1:]
+        if not bool(counts.any()):
+            return
+        if isinstance(self.update, EMA):
+            codes, cluster_size = self.update.step(
+                self.codebook.float(), self.cluster_size, counts, sums
+            )
+            self.codebook.copy_(self.metric.place(codes))
+            self.cluster_size.copy_(cluster_size)
+        if self.revive is not None:
+            self.share.copy_(self.revive.update_share(self.share, counts))
+            replaced, vectors = self.revive.choose(self.share, samples)
+            self.codebook[replaced] = vectors.to(self.codebook.dtype)
+            self.cluster_size[replaced] = self.cluster_size.mean()
+            self.share[replaced] = 1.0
+            self.num_revived += len(replaced)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # The vectors collected so far are as many as they are.
+        pending = state_dict.get(prefix + "pending")
+        if pending is not None and pending.ndim == 2 and pending.shape[1] == self.dim:
+            self.pending = self.pending.new_empty(pending.shape)
+        self._searched = None
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _rows(z: Tensor, valid: Tensor | None) -> Tensor:
+    return z.reshape(-1, z.shape[-1]) if valid is None else z[valid]

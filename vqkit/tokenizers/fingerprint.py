@@ -1,0 +1,27 @@
+"""The identity of a model: a hash over its configuration and its weights."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """32 hex digits of BLAKE2b over canonical configuration and tensors, equal on every machine.
+
+    Args:
+        config: JSON types; the order of keys does not matter.
+        state: Tensors by name; the order does not matter, the device neither, dtype and values do.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,108 @@
+"""What is particular to a modality: value range, padding to the stride, cropping back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.errors import ConfigError, ShapeError
+from vqkit.shapes import Float
+
+__all__ = ["Frontend", "ImageFrontend"]
+
+
+class Frontend(ABC):
+    """The border between media and the networks.
+
+    Attributes:
+        modality: "image", "audio" or "video".
+        channels: Channels of the media.
+        axes: Names of the grid's axes, which are the media's axes over the stride.
+    """
+
+    modality: str
+    channels: int
+    axes: tuple[str, ...]
+
+    @abstractmethod
+    def prepare(self, media: Tensor, stride: tuple[int, ...]) -> tuple[Tensor, dict[str, int]]:
+        """Pad one item to the stride; return it with its original size."""
+
+    @abstractmethod
+    def restore(self, output: Tensor, size: Mapping[str, int]) -> Tensor:
+        """Cut the decoder's output for one item to its original size and value range."""
+
+
+@final
+class ImageFrontend(Frontend):
+    """Images ``[channels, height, width]`` in [-1, 1], of any size from 1x1.
+
+    Args:
+        channels: 1 for grey, 3 for RGB.
+
+    The right and lower edge are repeated up to a multiple of the stride and cut off after decoding.
+
+    Raises:
+        ConfigError: ``channels < 1``.
+
+    >>> frontend = ImageFrontend()
+    >>> padded, size = frontend.prepare(torch.zeros(3, 30, 45), (8, 8))
+    >>> padded.shape, size
+    (torch.Size([3, 32, 48]), {'height': 30, 'width': 45})
+    """
+
+    modality = "image"
+    axes = ("height", "width")
+
+    def __init__(self, channels: int = 3) -> None:
+        if channels < 1:
+            raise ConfigError(f"ImageFrontend channels: expected >= 1, got {channels}.")
+        self.channels = channels
+
+    def prepare(
+        self, media: Float[Tensor, "channels height width"], stride: tuple[int, ...]
+    ) -> tuple[Float[Tensor, "channels padded_height padded_width"], dict[str, int]]:
+        """Pad to the stride.
+
+        Raises:
+            ShapeError: Wrong channels, an empty side, or values outside [-1, 1] or not finite.
+        """
+        self._check(media)
+        height, width = media.shape[1:]
+        padding = (0, -width % stride[1], 0, -height % stride[0])
+        padded = F.pad(media[None], padding, mode="replicate")[0] if any(padding) else media
+        return padded, {"height": height, "width": width}
+
+    def restore(
+        self, output: Float[Tensor, "channels padded_height padded_width"], size: Mapping[str, int]
+    ) -> Float[Tensor, "channels height width"]:
+        """Crop, and clamp to [-1, 1].
+
+        Raises:
+            ShapeError: The output is smaller than the size asked for.
+        """
+        height, width = size["height"], size["width"]
+        if not (0 < height <= output.shape[1] and 0 < width <= output.shape[2]):
+            raise ShapeError(
+                f"Image size: expected 1x1 to {output.shape[1]}x{output.shape[2]}, which the "
+                f"tokens "
+                f"cover, got {height}x{width}."
+            )
+        return output[:, :height, :width].clamp(-1.0, 1.0)
+
+    def _check(self, media: Tensor) -> None:
+        if media.ndim != 3 or media.shape[0] != self.channels or 0 in media.shape:
+            raise ShapeError(
+                f"Image: expected [channels, height, width] with {self.channels} channels and no "
+                f"empty side, got {list(media.shape)}."
+            )
+        low, high = torch.aminmax(media.float())
+        # Resampling overshoots by a rounding error at most once clamped to the range.
+        if not (low >= -1.001 and high <= 1.001):
+            raise ShapeError(
+                f"Image: expected finite values in [-1, 1], got {float(low):.4g} to "
+                f"{float(high):.4g}. Scale 8-bit values by x / 127.5 - 1."
+            )

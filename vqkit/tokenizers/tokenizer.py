@@ -1,0 +1,380 @@
+"""The tokenizer: frontend, encoder, quantizer and decoder in one object."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
+from vqkit.quantizers import Quantizer, QuantizerOutput
+from vqkit.tokenizers import folder, hub
+from vqkit.tokenizers.build import build, describe
+from vqkit.tokenizers.fingerprint import fingerprint
+from vqkit.tokenizers.frontend import Frontend
+from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.tokens import Tokens, TokenStream
+
+__all__ = ["Tokenizer", "TokenizerOutput"]
+
+
+@dataclass(frozen=True)
+class TokenizerOutput:
+    """Result of a training pass.
+
+    Attributes:
+        reconstruction: Shape of the input; not clamped.
+        quantizer: The quantizer's output, positions in the order of the grid.
+    """
+
+    reconstruction: Tensor
+    quantizer: QuantizerOutput
+
+
+@final
+class Tokenizer(nn.Module):
+    """Turns media into tokens and back.
+
+    Args:
+        frontend: The border of a modality.
+        encoder: Network ``[batch, channels, *size] -> [batch, dim, *size/stride]`` with attributes
+            ``in_channels``, ``dim`` and ``stride``.
+        quantizer: Acts on the latents, channels last.
+        decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
+        ``last_layer``. name: Id that token files carry.
+
+    Raises:
+        ConfigError: The parts do not fit each other.
+
+    >>> from vqkit.nets import FastDecoder, FastEncoder
+    >>> from vqkit.quantizers import FSQ, Factorized
+    >>> from vqkit.tokenizers import ImageFrontend
+    >>> tokenizer = Tokenizer(
+    ...     ImageFrontend(), FastEncoder(dim=16), Factorized(FSQ([8, 8, 8]), 16),
+    FastDecoder(dim=16) ... )
+    >>> tokens = tokenizer.encode([torch.zeros(3, 30, 45)])
+    >>> tokens.indices.shape, tokenizer.decode(tokens)[0].shape
+    (torch.Size([1, 4, 6, 1]), torch.Size([3, 30, 45]))
+    """
+
+    def __init__(
+        self,
+        frontend: Frontend,
+        encoder: nn.Module,
+        quantizer: Quantizer,
+        decoder: nn.Module,
+        name: str = "unnamed",
+    ) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.decoder = decoder
+        self.name = name
+        self._check_parts()
+        self._fingerprint: tuple[Any, str] | None = None
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Media samples per token along each axis."""
+        stride: Sequence[int] = self.encoder.stride  # type: ignore[assignment]
+        return tuple(stride)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Nested configuration that :func:`build` makes the untrained tokenizer of."""
+        config: dict[str, Any] = describe(self)
+        return config
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of configuration and weights, 32 hex digits; follows every change of either."""
+        state = self.state_dict()
+        # Versions count in-place changes, addresses show replaced tensors: a cheap key to the hash.
+        key = (
+            self.name,
+            tuple((name, v.data_ptr(), v._version, v.dtype) for name, v in state.items()),
+        )
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            self._fingerprint = (key, fingerprint(self.config, state))
+        return self._fingerprint[1]
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        """Description in numbers."""
+        return TokenizerSpec(
+            name=self.name,
+            modality=self.frontend.modality,
+            channels=self.frontend.channels,
+            axes=self.frontend.axes,
+            strides=self.stride,
+            codebook_sizes=self.quantizer.codebook_sizes,
+            fingerprint=self.fingerprint,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, media: Tensor) -> TokenizerOutput:
+        """Encode, quantize and decode a batch for training.
+
+        Args:
+            media: ``[batch, channels, *size]`` in [-1, 1], each side a multiple of the stride.
+
+        Raises:
+            ShapeError: Wrong channels or a side that the stride does not divide.
+        """
+        sides = media.shape[2:]
+        if (
+            media.ndim != 2 + len(self.stride)
+            or media.shape[1] != self.frontend.channels
+            or any(side % step for side, step in zip(sides, self.stride, strict=True))
+        ):
+            raise ShapeError(
+                f"Tokenizer input: expected [batch, {self.frontend.channels}, *size] with sides "
+                f"divisible by {self.stride}, got {list(media.shape)}. Crop to a multiple, or use "
+                "encode, which pads."
+            )
+        quantized = self.quantizer(self._latents(media))
+        return TokenizerOutput(self._reconstruct(quantized.quantized), quantized)
+
+    @torch.no_grad()
+    def encode(self, media: Tensor | Sequence[Tensor], *, batched: bool = False) -> Tokens:
+        """Turn media into tokens.
+
+        Items are encoded one at a time, so that an item's tokens do not depend on its company.
+
+        Args:
+            media: A batch ``[batch, channels, *size]`` or a list of ``[channels, *size]`` of any
+                sizes, in [-1, 1].
+            batched: Encode items of equal padded size together: faster on a GPU, but kernels chosen
+                by the shape may move a latent by a rounding error and its token to a neighbour.
+
+        Raises:
+            ShapeError: No item, wrong channels, or values outside [-1, 1].
+        """
+        if len(media) == 0:
+            raise ShapeError("Tokenizer encode: expected at least one item, got none.")
+        prepared = [
+            self.frontend.prepare(item.to(self.device, torch.float32), self.stride)
+            for item in media
+        ]
+        with self._evaluating():
+            if batched:
+                grids = self._encode_batched([padded for padded, _ in prepared])
+            else:
+                grids = [self._encode_padded(padded[None]) for padded, _ in prepared]
+        items = [
+            Tokens(
+                streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
+                media=(size,),
+                modality=self.frontend.modality,
+                tokenizer=self.name,
+                fingerprint=self.fingerprint,
+            )
+            for grid, (_, size) in zip(grids, prepared, strict=True)
+        ]
+        return Tokens.stack(items)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, *, check_model: bool = True) -> list[Tensor]:
+        """Turn tokens into media, one ``[channels, *size]`` per item in its original size.
+
+        Args:
+            tokens: What this tokenizer made; a prefix of a residual quantizer's levels will do.
+            check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
+                or fine-tuned since, and know what you do.
+
+        Raises:
+            ModelMismatchError: The tokens are another tokenizer's.
+            ShapeError: Their codebooks are not this tokenizer's.
+        """
+        if check_model and tokens.fingerprint != self.fingerprint:
+            raise ModelMismatchError(
+                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
+                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
+            )
+        self._check_tokens(tokens)
+        media = []
+        with self._evaluating():
+            for i, size in enumerate(tokens.media):
+                latent = self.quantizer.decode(tokens.item(i).indices.to(self.device))
+                output = self._reconstruct(latent)[0].float()
+                media.append(self.frontend.restore(output, size))
+        return media
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
+        """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
+
+        Args:
+            save_directory: Created if absent; files of a model in it are replaced.
+            card: Text for the model card after its generated head.
+        """
+        folder.write(Path(save_directory), self.config, self.spec, self.state_dict(), card=card)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        trusted: Sequence[str] = (),
+    ) -> "Tokenizer":
+        """Load a model from a folder, or from the Hugging Face hub by its id.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or ``organisation/name``.
+            revision: Branch, tag or commit on the hub.
+            cache_dir: Where downloads are kept.
+            force_download: Download again.
+            local_files_only: Use what is in the cache.
+            token: Access token.
+            trusted: Packages outside vqkit whose classes the configuration may name.
+
+        Raises:
+            ConfigError: No model there, or one that is damaged or names classes not trusted.
+            MissingExtraError: A hub id without huggingface_hub installed.
+        """
+        path = Path(pretrained_model_name_or_path)
+        if not path.is_dir():
+            path = hub.download(
+                str(pretrained_model_name_or_path),
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        stored = folder.read(path)
+        # Shapes first, on no memory: a hostile configuration must not allocate what its weights
+        # do not fill.
+        with torch.device("meta"):
+            folder.check_shapes(stored, _build_tokenizer(stored.config, trusted).state_dict())
+        tokenizer = _build_tokenizer(stored.config, trusted)
+        tokenizer.load_state_dict(stored.state, strict=True)
+        if tokenizer.fingerprint != stored.spec.fingerprint:
+            raise ConfigError(
+                f"Model {path}: expected fingerprint {stored.spec.fingerprint}, got "
+                f"{tokenizer.fingerprint}. The configuration or the weights were changed or "
+                f"damaged."
+            )
+        return tokenizer.eval()
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload tokenizer",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        card: str = "",
+    ) -> str:
+        """Upload the model folder to the Hugging Face hub; return the address of the commit.
+
+        Raises:
+            MissingExtraError: huggingface_hub is not installed.
+        """
+        return hub.upload(
+            repo_id,
+            lambda directory: self.save_pretrained(directory, card=card),
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            revision=revision,
+        )
+
+    @property
+    def _axes(self) -> tuple[str, ...]:
+        return tuple(self.frontend.axes)
+
+    def _latents(self, media: Tensor) -> Tensor:
+        latent: Tensor = self.encoder(media)
+        return latent.movedim(1, -1)
+
+    def _reconstruct(self, quantized: Tensor) -> Tensor:
+        reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
+        return reconstruction
+
+    def _encode_padded(self, batch: Tensor) -> Tensor:
+        return self.quantizer.encode(self._latents(batch))
+
+    def _encode_batched(self, items: list[Tensor]) -> list[Tensor]:
+        grids: list[Tensor] = [torch.empty(0)] * len(items)
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, item in enumerate(items):
+            by_shape.setdefault(item.shape, []).append(i)
+        for numbers in by_shape.values():
+            encoded = self._encode_padded(torch.stack([items[i] for i in numbers]))
+            for i, grid in zip(numbers, encoded.split(1), strict=True):
+                grids[i] = grid
+        return grids
+
+    @contextlib.contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
+        was_training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            with torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ):
+                yield
+        finally:
+            for module in was_training:
+                module.training = True
+
+    def _check_parts(self) -> None:
+        encoder, decoder = self.encoder, self.decoder
+        channels = self.frontend.channels
+        facts = [
+            ("encoder.dim", encoder.dim, "quantizer.dim", self.quantizer.dim),
+            ("quantizer.dim", self.quantizer.dim, "decoder.dim", decoder.dim),
+            ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
+            ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
+            ("encoder.stride", self.stride, "decoder.stride", tuple(decoder.stride)),  # type: ignore[arg-type]
+            ("strides", len(self.stride), "axes", len(self.frontend.axes)),
+        ]
+        for left_name, left, right_name, right in facts:
+            if left != right:
+                raise ConfigError(
+                    f"Tokenizer: expected {left_name} and {right_name} to be equal, got {left} and "
+                    f"{right}."
+                )
+
+    def _check_tokens(self, tokens: Tokens) -> None:
+        sizes = self.quantizer.codebook_sizes
+        if (
+            tokens.axes != self._axes
+            or tokens.codebook_sizes != sizes[: len(tokens.codebook_sizes)]
+        ):
+            raise ShapeError(
+                f"Decoding: expected axes {self._axes} and codebooks {sizes}, got {tokens.axes} "
+                f"and "
+                f"{tokens.codebook_sizes}."
+            )
+        for i, size in enumerate(tokens.media):
+            expected = self.spec.grid(size)
+            grid = tuple(tokens.item(i).indices.shape[1:-1])
+            if grid != expected:
+                raise ShapeError(
+                    f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
+                    f"{grid}."
+                )
+
+
+def _build_tokenizer(config: dict[str, Any], trusted: Sequence[str]) -> Tokenizer:
+    tokenizer = build(config, trusted=trusted)
+    if not isinstance(tokenizer, Tokenizer):
+        raise ConfigError(f"Model: expected a Tokenizer, got {type(tokenizer).__name__}.")
+    return tokenizer

@@ -1,0 +1,220 @@
+"""What happens around the steps: checkpoints, pictures, progress, a clean stop."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from vqkit.errors import ConfigError
+from vqkit.training.module import TokenizerTraining
+
+__all__ = ["Checkpoints", "Pictures", "ProgressBar", "StopOnInterrupt"]
+
+
+class _StepCallback(Callback):
+    """Calls ``on_step`` after each generator step, once, whatever is accumulated."""
+
+    def __init__(self) -> None:
+        self._last_step = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._last_step = _training(pl_module).step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
+    ) -> None:
+        module = _training(pl_module)
+        if module.step != self._last_step:
+            self._last_step = module.step
+            self.on_step(trainer, module)
+
+    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+        """What the callback does."""
+
+
+class Checkpoints(_StepCallback):
+    """Writes ``last.ckpt`` every so many steps and at the end; each appears whole or not at all.
+
+    Args:
+        directory: Where; created if absent.
+        every: Steps between checkpoints.
+        keep: Also keep every checkpoint under its step number.
+
+    Raises:
+        ConfigError: ``every < 1``.
+    """
+
+    def __init__(
+        self, directory: str | os.PathLike[str], every: int = 1000, keep: bool = False
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ConfigError(f"Checkpoints every: expected >= 1, got {every}.")
+        self.directory = Path(directory)
+        self.every = every
+        self.keep = keep
+
+    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+        """Save when it is time, at the last step in any case."""
+        if module.step % self.every == 0 or trainer.should_stop:
+            self.save(trainer, module)
+
+    def save(self, trainer: Trainer, module: TokenizerTraining) -> None:
+        """Write the checkpoint; all ranks take part, the first one writes."""
+        temporary = self.directory / ".last.ckpt.tmp"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.directory / "last.ckpt")
+            if self.keep:
+                kept = self.directory / f"step_{module.step:08d}.ckpt"
+                kept.unlink(missing_ok=True)
+                os.link(self.directory / "last.ckpt", kept)
+        trainer.strategy.barrier()
+
+
+class Pictures(_StepCallback):
+    """Writes originals above reconstructions to TensorBoard.
+
+    Args:
+        every: Steps between pictures.
+        num_images: Validation images shown, the same each time.
+        side: Their height and width in the picture, in pixels.
+
+    Raises:
+        ConfigError: A number below 1.
+    """
+
+    def __init__(self, every: int = 1000, num_images: int = 4, side: int = 256) -> None:
+        super().__init__()
+        if min(every, num_images, side) < 1:
+            raise ConfigError(
+                f"Pictures: expected numbers >= 1, got {every}, {num_images}, {side}."
+            )
+        self.every = every
+        self.num_images = num_images
+        self.side = side
+
+    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+        """Draw when it is time, on the first rank."""
+        if module.step % self.every and not trainer.should_stop:
+            return
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        source = getattr(getattr(trainer, "datamodule", None), "validation", None)
+        if not boards or source is None or not trainer.is_global_zero:
+            return
+        images = [source[i] for i in range(min(self.num_images, len(source)))]
+        tokenizer = module.exported
+        decoded = tokenizer.decode(tokenizer.encode(images))
+        rows = [torch.cat([self._fit(x) for x in row], dim=-1) for row in (images, decoded)]
+        grid = (torch.cat(rows, dim=-2) + 1) / 2
+        for board in boards:
+            board.experiment.add_image("reconstruction", grid, module.step)
+
+    def _fit(self, image: Tensor) -> Tensor:
+        image = image.detach().cpu()[None]
+        size = (self.side, self.side)
+        fitted = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+        return fitted[0].clamp(-1, 1)
+
+
+class ProgressBar(_StepCallback):
+    """A bar over the steps on a terminal, a line now and then elsewhere; on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._start = (0.0, 0)
+        self._next_line = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar."""
+        super().on_train_start(trainer, pl_module)
+        module = _training(pl_module)
+        self._start = (time.monotonic(), module.step)
+        self._next_line = module.step + 1
+        if trainer.is_global_zero and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._progress = Progress(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[state]}"),
+                console=Console(stderr=True),
+            )
+            self._progress.start()
+            self._progress.add_task("", total=module.max_steps, completed=module.step, state="")
+
+    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+        """Move the bar, or print a line for about every twentieth of the training."""
+        if self._progress is not None:
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=module.step, state=self._state(module))
+        elif trainer.is_global_zero and module.step >= self._next_line:
+            self._next_line = module.step + max(1, module.max_steps // 20)
+            print(
+                f"step {module.step}/{module.max_steps}  {self._state(module)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the bar, after an error too."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _state(self, module: TokenizerTraining) -> str:
+        seconds, first = time.monotonic() - self._start[0], self._start[1]
+        parts = [f"{(module.step - first) / max(seconds, 1e-9):.1f} steps/s"]
+        shown = [name for name in module.latest if name.startswith("loss/")]
+        shown += ["codebook/usage", "validation/psnr_db"]
+        parts += [f"{n.split('/')[-1]} {module.latest[n]:.4g}" for n in shown if n in module.latest]
+        return "  ".join(parts)
+
+
+class StopOnInterrupt(Callback):
+    """Ctrl-C ends the training after the current step, with a checkpoint and a usable model.
+
+    A second Ctrl-C interrupts at once. ``interrupted`` tells whether it happened.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._previous: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over Ctrl-C."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            trainer.should_stop = True
+            signal.signal(signal.SIGINT, self._previous)
+            print("Interrupted: stopping after this step.", file=sys.stderr, flush=True)
+
+        self._previous = signal.signal(signal.SIGINT, stop)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give Ctrl-C back."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None
+
+
+def _training(module: LightningModule) -> TokenizerTraining:
+    if not isinstance(module, TokenizerTraining):
+        raise ConfigError(
+            f"Callback: expected a TokenizerTraining to watch, got {type(module).__name__}."
+        )
+    return module

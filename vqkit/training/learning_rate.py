@@ -1,0 +1,63 @@
+"""Learning rate over training, as a factor of the optimizer's own, in generator steps."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from vqkit.errors import ConfigError
+
+__all__ = ["Constant", "LearningRate", "WarmupCosine"]
+
+
+class LearningRate(ABC):
+    """Factor of the base learning rate."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Factor at a generator step, counted from 0."""
+
+
+@dataclass(frozen=True)
+class Constant(LearningRate):
+    """The base rate throughout, as in VQGAN.
+
+    Attributes:
+        warmup_steps: Steps over which it rises in a line from 0.
+    """
+
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """1 after the warm-up."""
+        return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+
+
+@dataclass(frozen=True)
+class WarmupCosine(LearningRate):
+    """A linear rise, then half a cosine down to ``final`` times the base rate.
+
+    Attributes:
+        total_steps: Steps of the whole training.
+        warmup_steps: Steps of the rise.
+        final: Factor at the end.
+    """
+
+    total_steps: int
+    warmup_steps: int = 0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a warm-up that never ends."""
+        if not 0 <= self.warmup_steps <= self.total_steps or self.total_steps < 1:
+            raise ConfigError(
+                "WarmupCosine: expected 0 <= warmup_steps <= total_steps, got "
+                f"{self.warmup_steps} and {self.total_steps}."
+            )
+
+    def __call__(self, step: int) -> float:
+        """Factor at a step; ``final`` beyond the end."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        rest = max(1, self.total_steps - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / rest)
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))

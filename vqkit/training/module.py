@@ -1,0 +1,263 @@
+"""The Lightning module: a tokenizer, its losses, an adversary, and steps counted once."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError
+from vqkit.metrics import PSNR, CodebookUsage
+from vqkit.ops.collectives import all_sum, rank, world_size
+from vqkit.tokenizers import Tokenizer
+from vqkit.training.adversary import Adversary
+from vqkit.training.average import WeightAverage
+from vqkit.training.health import codebook_health
+from vqkit.training.learning_rate import Constant, LearningRate
+from vqkit.training.random_state import random_state, set_random_state
+
+__all__ = ["TokenizerTraining", "WeightedLoss"]
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """A loss ``(reconstruction, target) -> scalar`` and its weight."""
+
+    loss: nn.Module
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a negative weight."""
+        if self.weight < 0:
+            raise ConfigError(f"WeightedLoss: expected a weight >= 0, got {self.weight}.")
+
+
+class TokenizerTraining(LightningModule):
+    """Trains a tokenizer, with an adversary if there is one.
+
+    One step is one update of the generator: ``num_steps`` counts them, and every schedule, period
+    and limit refers to it. Lightning's own count grows with each optimizer's step and is not used.
+    A batch or an accumulated gradient that is not finite on any rank is skipped by all and counted.
+
+    Args:
+        tokenizer: What is trained.
+        losses: By name; their weighted sum and the quantizer's loss are minimised.
+        optimizer: Makes the optimizer of the tokenizer's parameters.
+        max_steps: The training stops after so many steps.
+        adversary: Discriminator and what belongs to it.
+        learning_rate: Factor of both optimizers' rates over the steps.
+        average_decay: Decay of the weight average that is exported; 0 exports the weights.
+        accumulate: Batches per step.
+        clip_norm: Upper bound of the gradient's norm, per optimizer; None leaves it.
+        log_every: Steps between entries of the log.
+
+    Raises:
+        ConfigError: No loss, or a count below 1.
+    """
+
+    num_steps: Tensor
+    num_skipped: Tensor
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        losses: Mapping[str, WeightedLoss],
+        optimizer: OptimizerFactory,
+        max_steps: int,
+        *,
+        adversary: Adversary | None = None,
+        learning_rate: LearningRate | None = None,
+        average_decay: float = 0.0,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        log_every: int = 50,
+    ) -> None:
+        super().__init__()
+        if not losses or min(max_steps, accumulate, log_every) < 1:
+            raise ConfigError(
+                "TokenizerTraining: expected at least one loss, and max_steps, accumulate and "
+                f"log_every >= 1, got {sorted(losses)}, {max_steps}, {accumulate}, {log_every}."
+            )
+        self.automatic_optimization = False
+        self.tokenizer = tokenizer
+        self.losses = nn.ModuleDict({name: item.loss for name, item in losses.items()})
+        self.loss_weights = {name: item.weight for name, item in losses.items()}
+        self.optimizer = optimizer
+        self.max_steps = max_steps
+        self.adversary = adversary
+        self.learning_rate = learning_rate or Constant()
+        self.average = WeightAverage(tokenizer, average_decay) if average_decay > 0 else None
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.log_every = log_every
+        self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("num_skipped", torch.zeros((), dtype=torch.int64))
+        self.usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
+        self.validation_usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
+        self.validation_psnr = PSNR()
+        self.latest: dict[str, float] = {}
+        """What was logged last, for progress bars."""
+        # Batches of the current step; a checkpoint is written between steps, when it is 0.
+        self._num_accumulated = 0
+        self._resumed_random_state: dict[str, Any] | None = None
+
+    @property
+    def exported(self) -> Tokenizer:
+        """The tokenizer to use: the average of the weights if there is one."""
+        if self.average is None:
+            return self.tokenizer
+        model = self.average.model
+        assert isinstance(model, Tokenizer)
+        return model
+
+    @property
+    def step(self) -> int:
+        """Generator steps done."""
+        return int(self.num_steps)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Generator's optimizer, then the discriminator's."""
+        parameters = [p for p in self.tokenizer.parameters() if p.requires_grad]
+        optimizers = [self.optimizer(parameters)]
+        if self.adversary is not None:
+            optimizers.append(self.adversary.make_optimizer())
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group.setdefault("base_lr", group["lr"])
+        return optimizers
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One batch; every ``accumulate`` batches one step of each optimizer."""
+        logs = self._generator_pass(batch)
+        self._num_accumulated += 1
+        # Hand-made trainers in tests may feed batches without a data module.
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None:
+            datamodule.advance(len(batch) * self.trainer.world_size)
+        if self._num_accumulated < self.accumulate:
+            return
+        self._num_accumulated = 0
+        self._update(logs)
+        self.num_steps += 1
+        if self.average is not None:
+            self.average.update(self.tokenizer, self.step - 1)
+        if self.step % self.log_every == 0 or self.step == self.max_steps:
+            self._log_training(logs)
+        if self.step >= self.max_steps:
+            self.trainer.should_stop = True
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Quality and codebook use of whole images."""
+        # The samplers give each rank its own images and perhaps one more: no collective here.
+        output = self.exported(batch)
+        self.validation_psnr.update(output.reconstruction.float().clamp(-1, 1), batch)
+        self.validation_usage.update(output.quantizer.indices)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the ranks measured together."""
+        if self.trainer.sanity_checking:
+            return
+        logs = {"validation/psnr_db": self.validation_psnr.compute()}
+        logs |= codebook_health(self.validation_usage, None, "validation")
+        self.validation_psnr.reset()
+        self.validation_usage.reset()
+        self._write(logs)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the random states of all ranks."""
+        states: list[dict[str, Any] | None] = [random_state()]
+        if world_size() > 1:
+            states = [None] * world_size()
+            dist.all_gather_object(states, random_state())
+        checkpoint["random_states"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the random states until the training starts; what comes before draws as well."""
+        states = checkpoint["random_states"]
+        if len(states) != world_size():
+            raise ConfigError(
+                f"Resume: expected {len(states)} processes as in the checkpoint, got "
+                f"{world_size()}. Start as many."
+            )
+        self._resumed_random_state = states[rank()]
+
+    def on_train_start(self) -> None:
+        """Go on drawing where the resumed run stopped."""
+        if self._resumed_random_state is not None:
+            set_random_state(self._resumed_random_state)
+            self._resumed_random_state = None
+        if self.step >= self.max_steps:
+            self.trainer.should_stop = True
+
+    def _generator_pass(self, batch: Tensor) -> dict[str, Tensor]:
+        """Losses and gradients of one batch, the discriminator's too."""
+        output = self.tokenizer(batch)
+        terms = {name: loss(output.reconstruction, batch) for name, loss in self.losses.items()}
+        reconstruction_loss = torch.stack(
+            [self.loss_weights[name] * term.float() for name, term in terms.items()]
+        ).sum()
+        loss = reconstruction_loss + output.quantizer.loss
+        logs = {f"loss/{name}": term.detach() for name, term in terms.items()}
+        logs |= {f"quantizer/{name}": term for name, term in output.quantizer.terms.items()}
+        valid = (output.quantizer.indices >= 0).all(-1)
+        self.usage.update(output.quantizer.indices, valid)
+        if not self._finite_everywhere(loss):
+            self.num_skipped += 1
+            return logs
+        if self.adversary is not None:
+            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[assignment]
+            term, adversary_logs = self.adversary.generator_term(
+                output.reconstruction, reconstruction_loss, last_layer, self.step
+            )
+            loss, logs = loss + term, logs | adversary_logs
+        self.manual_backward(loss / self.accumulate)
+        if self.adversary is not None and self.adversary.schedule.trains_discriminator(self.step):
+            loss, adversary_logs = self.adversary.discriminator_loss(batch, output.reconstruction)
+            logs |= adversary_logs
+            self.manual_backward(loss / self.accumulate)
+        return logs
+
+    def _update(self, logs: dict[str, Tensor]) -> None:
+        """Step each optimizer whose gradient is there and finite."""
+        optimizers = self.optimizers()
+        for number, optimizer in enumerate(
+            optimizers if isinstance(optimizers, list) else [optimizers]
+        ):
+            name = "discriminator" if number else "generator"
+            groups = optimizer.param_groups
+            parameters = [p for group in groups for p in group["params"] if p.grad is not None]
+            for group in groups:
+                group["lr"] = group["base_lr"] * self.learning_rate(self.step)
+            if parameters:
+                limit = float("inf") if self.clip_norm is None else self.clip_norm
+                norm = nn.utils.clip_grad_norm_(parameters, limit)
+                logs[f"gradient_norm/{name}"] = norm
+                if self._finite_everywhere(norm):
+                    optimizer.step()
+                else:
+                    self.num_skipped += 1
+            optimizer.zero_grad(set_to_none=True)
+
+    def _finite_everywhere(self, value: Tensor) -> bool:
+        return not bool(all_sum((~torch.isfinite(value.detach())).to(torch.int64)))
+
+    def _log_training(self, logs: dict[str, Tensor]) -> None:
+        logs = dict(logs)
+        logs["steps/skipped"] = self.num_skipped
+        optimizer = self.optimizers()
+        first = optimizer[0] if isinstance(optimizer, list) else optimizer
+        logs["learning_rate"] = torch.tensor(first.param_groups[0]["lr"])
+        logs |= codebook_health(self.usage, self.tokenizer.quantizer, "codebook")
+        self.usage.reset()
+        self._write(logs)
+
+    def _write(self, logs: Mapping[str, Tensor]) -> None:
+        self.latest |= {name: float(value) for name, value in logs.items()}
+        # Given the step, a logger does not ask Lightning's own count.
+        for logger in self.trainer.loggers:
+            logger.log_metrics({name: float(v) for name, v in logs.items()}, step=self.step)
