@@ -76,7 +76,9 @@ def test_resume_in_mid_epoch_is_exact(tmp_path, kind, stop):
     assert same(through.state_dict(), resumed.state_dict()) == []
     for a, b in zip(optimizer_state(whole), optimizer_state(second), strict=True):
         for key in a:
-            assert all(torch.equal(torch.as_tensor(a[key][n]), torch.as_tensor(b[key][n])) for n in a[key])
+            assert all(
+                torch.equal(torch.as_tensor(a[key][n]), torch.as_tensor(b[key][n])) for n in a[key]
+            )
 
 
 def test_resume_is_exact_with_workers(tmp_path):

@@ -75,7 +75,7 @@ def adversary(**options) -> Adversary:
         **options,
     }
     return Adversary(
-        PatchDiscriminator(base_width=4, num_layers=1),
+        PatchDiscriminator(base_width=16, num_layers=1, norm=settings.pop("norm", "batch")),
         partial(torch.optim.Adam, lr=1e-3),
         **settings,
     )

@@ -176,7 +176,7 @@ def _round_trip(tokenizer: "Tokenizer", name: str, image: Any, output: Path) -> 
     decoded = tokenizer.decode(read_tokens(file))[0]
     write_image(decoded, output / f"{stem}.png", overwrite=True)
     num_bytes, num_pixels = file.stat().st_size, image.shape[1] * image.shape[2]
-    quality = float(psnr(round_to_eight_bits(decoded), image))
+    quality = float(psnr(round_to_eight_bits(decoded)[None], image[None]))
     print(
         f"{name}: {file} has {num_bytes} bytes = {8 * num_bytes / num_pixels:.4f} bits per pixel; "
         f"decoded from it: PSNR {quality:.2f} dB"

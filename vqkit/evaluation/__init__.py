@@ -1,0 +1,35 @@
+"""Measure a tokenizer: quality, rate and codebook use, as a report with pictures."""
+
+from vqkit.evaluation.codecs import CodecCurve, CodecPoint, codec_reference
+from vqkit.evaluation.environment import Environment
+from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
+from vqkit.evaluation.measuring import ImageTokenizer, PerceptualMetric, evaluate
+from vqkit.evaluation.pictures import save_pictures
+from vqkit.evaluation.rate_quality import rate_quality_figure
+from vqkit.evaluation.reconstruction import reconstruction_figure
+from vqkit.evaluation.report import Report, Setting
+from vqkit.evaluation.statistics import MetricSummary, summarise
+from vqkit.evaluation.text import text_summary
+from vqkit.evaluation.usage import usage_figure
+
+__all__ = [
+    "CodecCurve",
+    "CodecPoint",
+    "Environment",
+    "ImageTokenizer",
+    "ItemFailure",
+    "ItemResult",
+    "MetricSummary",
+    "PerceptualMetric",
+    "Picture",
+    "Report",
+    "Setting",
+    "codec_reference",
+    "evaluate",
+    "rate_quality_figure",
+    "reconstruction_figure",
+    "save_pictures",
+    "summarise",
+    "text_summary",
+    "usage_figure",
+]

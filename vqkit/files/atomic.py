@@ -1,5 +1,6 @@
 """Writing a file so that its name shows either nothing, the old content or all of the new."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -7,16 +8,10 @@ from pathlib import Path
 
 from vqkit.errors import TokenFileError
 
-__all__ = ["refuse_existing", "write_atomically"]
+__all__ = ["write_atomically"]
 
-
-def refuse_existing(path: Path) -> None:
-    """Raise `TokenFileError` if something of that name is there."""
-    if os.path.lexists(path):
-        raise TokenFileError(
-            f"Cannot write {path}: the file exists. "
-            f"Choose another name, or overwrite it with overwrite=True (-f on the command line)."
-        )
+# What network file systems and folders without read permission answer.
+_FOLDERS_NOT_SYNCHRONISED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 def write_atomically(
@@ -39,7 +34,7 @@ def write_atomically(
     """
     path = Path(os.path.realpath(path))
     if not overwrite:
-        refuse_existing(path)
+        _refuse_existing(path)
     if path.exists() and not path.is_file():
         raise TokenFileError(
             f"Cannot write {path}: it is not a regular file. "
@@ -64,6 +59,14 @@ def write_atomically(
         ) from error
 
 
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise TokenFileError(
+            f"Cannot write {path}: the file exists. "
+            f"Choose another name, or overwrite it with overwrite=True (-f on the command line)."
+        )
+
+
 def _write_durably(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
@@ -76,18 +79,23 @@ def _name_if_free(temporary: Path, path: Path) -> None:
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        refuse_existing(path)
+        _refuse_existing(path)
         raise
     except OSError:  # a file system without hard links
-        refuse_existing(path)
+        _refuse_existing(path)
         temporary.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the new name survive a power cut, where folders can be synchronised at all."""
-    if hasattr(os, "O_DIRECTORY"):
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _FOLDERS_NOT_SYNCHRONISED:
+            raise

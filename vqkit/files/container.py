@@ -91,8 +91,12 @@ def encode(
     prelude = bytes([FORMAT_VERSION, _KNOWN_FLAGS]) + len(text).to_bytes(2, "little") + text
     parts = [_MAGIC, prelude, _crc(prelude)]
     tally = _Tally(header, limits)
-    for number, rows in _in_rounds(header, arrays, chunk_rows):
-        payload = FIXED_WIDTH.encode(rows, header.streams[number].codebook_sizes)
+    cuts = _cuts(header, chunk_rows)
+    limits.check("num_chunks", sum(len(cut) for cut in cuts), "chunks")
+    for number, positions in _in_rounds(cuts):
+        stream = header.streams[number]
+        rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))[positions]
+        payload = FIXED_WIDTH.encode(rows, stream.codebook_sizes)
         chunk = Chunk(number, FIXED_WIDTH.number, rows.size, len(payload))
         tally.add(chunk)
         fields = chunk.to_bytes()
@@ -282,28 +286,26 @@ def _read_footer(reader: Reader, tally: _Tally) -> bytes:
     return token_hash
 
 
-def _in_rounds(
-    header: FileHeader, arrays: Mapping[str, Indices], chunk_rows: int | None
-) -> Iterator[tuple[int, Indices]]:
-    """Stream number and ``[positions, codebooks]`` of every chunk: one of each stream, again."""
+def _cuts(header: FileHeader, chunk_rows: int | None) -> list[range]:
+    """For each stream the first positions of its chunks."""
     if chunk_rows is not None and chunk_rows < 1:
         raise ConfigError(f"Wrong chunk_rows: expected at least 1, got {chunk_rows}.")
-    cuts = [
-        _cut(arrays[stream.name], stream, chunk_rows) if stream.num_symbols else []
-        for stream in header.streams
-    ]
+    cuts = []
+    for stream in header.streams:
+        num_codebooks = len(stream.codebook_sizes)
+        row_symbols = max(1, stream.symbols_per_row)
+        rows = chunk_rows or max(1, _DEFAULT_CHUNK_SYMBOLS // row_symbols)
+        step = max(1, rows * row_symbols // num_codebooks)
+        cuts.append(range(0, stream.num_symbols // num_codebooks, step))
+    return cuts
+
+
+def _in_rounds(cuts: list[range]) -> Iterator[tuple[int, slice]]:
+    """Stream number and positions of every chunk: one of each stream, then again."""
     for turn in range(max(len(cut) for cut in cuts)):
         for number, cut in enumerate(cuts):
             if turn < len(cut):
-                yield number, cut[turn]
-
-
-def _cut(indices: Indices, stream: StreamHeader, chunk_rows: int | None) -> list[Indices]:
-    rows = chunk_rows or max(1, _DEFAULT_CHUNK_SYMBOLS // stream.symbols_per_row)
-    num_codebooks = len(stream.codebook_sizes)
-    step = rows * (stream.symbols_per_row // num_codebooks)
-    positions = indices.reshape(-1, num_codebooks)
-    return [positions[first : first + step] for first in range(0, len(positions), step)]
+                yield number, slice(cut[turn], cut[turn] + cut.step)
 
 
 def _join(stream: StreamHeader, rows: list[Indices]) -> Indices:

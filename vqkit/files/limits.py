@@ -17,7 +17,7 @@ class Limits:
     for a file that you trust, lower it for a service that reads files of strangers.
 
     Args:
-        header_bytes: length of the JSON header.
+        header_bytes: length of the JSON header; the format itself has no room for more.
         grid_rank: axes of a stream's grid.
         num_tokens: integers in all streams together, and size of each axis; 8 bytes each.
         codebook_size: codes of a codebook.
@@ -30,7 +30,7 @@ class Limits:
         1048576
     """
 
-    header_bytes: int = 1 << 16
+    header_bytes: int = (1 << 16) - 1
     grid_rank: int = 4
     num_tokens: int = 1 << 28
     codebook_size: int = 1 << 62

@@ -150,7 +150,8 @@ def dumps(tokens: Tokens, *, chunk_rows: int | None = None) -> bytes:
         return container.encode(header, arrays, chunk_rows)
     except FormatError as error:
         raise TokenFileError(
-            f"Cannot write tokens: {error.what}. Spread them over several files."
+            f"Cannot write tokens: {error.what}. "
+            f"Choose other chunk_rows, or spread them over several files."
         ) from None
 
 

@@ -91,12 +91,17 @@ class CodebookUsage(Metric):
         levels = [codebook_level(histogram) for histogram in self.histograms()]
         result = {
             field.name: torch.tensor(
-                [float(getattr(level, field.name)) for level in levels], dtype=torch.float64
+                [float(getattr(level, field.name)) for level in levels],
+                dtype=torch.float64,
+                device=self.device,
             )
             for field in fields(CodebookLevel)
         }
         efficiency = bitrate_efficiency(levels)
-        return {**result, "bitrate_efficiency": torch.tensor(efficiency, dtype=torch.float64)}
+        result["bitrate_efficiency"] = torch.tensor(
+            efficiency, dtype=torch.float64, device=self.device
+        )
+        return result
 
     def histograms(self) -> tuple[CodeHistogram, ...]:
         """What was counted, per codebook, on this rank (on all ranks inside ``sync_context``)."""

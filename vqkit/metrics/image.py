@@ -167,7 +167,12 @@ def _checked(
         )
     _check_finite("reconstruction", reconstruction)
     _check_finite("target", target)
-    return reconstruction.detach().double(), target.detach().double()
+    # Apple's GPUs have no fp64.
+    device = torch.device("cpu") if target.device.type == "mps" else target.device
+    return (
+        reconstruction.detach().to(device, torch.float64),
+        target.detach().to(device, torch.float64),
+    )
 
 
 def _check_finite(name: str, media: Tensor) -> None:
@@ -216,4 +221,4 @@ def _blur(maps: Tensor) -> Tensor:
 
 def _halve(media: Tensor) -> Tensor:
     height, width = media.shape[-2:]
-    return F.avg_pool2d(F.pad(media, (0, width % 2, 0, height % 2), mode="replicate"), 2)
+    return F.avg_pool2d(F.pad(media, (0, width % 2, 0, height % 2), mode="constant"), 2)

@@ -67,6 +67,6 @@ class Rate(Metric):
         """``nominal_bits_per_pixel``, ``actual_bits_per_pixel``, ``overhead_share``, each fp64."""
         totals = self.totals()
         return {
-            name: torch.tensor(getattr(totals, name), dtype=torch.float64)
+            name: torch.tensor(getattr(totals, name), dtype=torch.float64, device=self.device)
             for name in ("nominal_bits_per_pixel", "actual_bits_per_pixel", "overhead_share")
         }

@@ -1,0 +1,79 @@
+"""Tokenizers of several kinds keep the contract."""
+
+import pytest
+import torch
+
+from tests.training import tiny
+from vqkit.nets import FastDecoder, FastEncoder, VQGANDecoder, VQGANEncoder
+from vqkit.quantizers import FSQ, Factorized, Residual
+from vqkit.testing import check_tokenizer, tokenizer_checks
+from vqkit.tokenizers import ImageFrontend, Tokenizer
+
+
+def fast(channels: int = 3) -> Tokenizer:
+    encoder = FastEncoder(channels, dim=4, widths=(16, 24), num_blocks=(1, 1))
+    decoder = FastDecoder(channels, dim=4, widths=(16, 24), num_blocks=(1, 1))
+    return Tokenizer(
+        ImageFrontend(channels), encoder, Factorized(FSQ([5, 5, 5]), 4), decoder, "fast"
+    )
+
+
+def vqgan() -> Tokenizer:
+    options = {
+        "base_width": 64,
+        "multipliers": (1, 1, 1),
+        "num_res_blocks": 1,
+        "latent_width": 32,
+        "attention_levels": (2,),
+    }
+    return Tokenizer(
+        ImageFrontend(),
+        VQGANEncoder(dim=4, **options),
+        tiny.vector_quantizer(),
+        VQGANDecoder(dim=4, **options),
+        "vqgan",
+    )
+
+
+def residual() -> Tokenizer:
+    return tiny.tokenizer(
+        Residual(FSQ([5] * 4, symmetric=True, bound="clamp"), 3, level_scale=0.25)
+    )
+
+
+MAKERS = {"fast": fast, "grey": lambda: fast(1), "vqgan": vqgan, "residual": residual}
+
+
+@pytest.mark.parametrize("check", tokenizer_checks(), ids=lambda check: check.__name__)
+@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_contract(kind, check):
+    torch.manual_seed(0)
+    check(MAKERS[kind]())
+
+
+def test_a_broken_tokenizer_is_caught_and_the_check_is_named():
+    tokenizer = tiny.tokenizer()
+    tokenizer.frontend.restore = lambda output, size: output.clamp(-1, 1)
+    with pytest.raises(AssertionError, match="tiny, check_sizes_come_back"):
+        check_tokenizer(tokenizer)
+
+
+def test_a_prefix_of_the_levels_decodes():
+    torch.manual_seed(0)
+    tokenizer = residual()
+    image = torch.rand(3, 16, 16) * 2 - 1
+    tokens = tokenizer.encode([image])
+    from dataclasses import replace
+
+    stream = tokens.streams["tokens"]
+    for levels in (1, 2, 3):
+        short = replace(
+            stream,
+            indices=stream.indices[..., :levels],
+            codebook_sizes=stream.codebook_sizes[:levels],
+        )
+        decoded = tokenizer.decode(replace(tokens, streams={"tokens": short}))[0]
+        latent = tokenizer.quantizer.decode(stream.indices[..., :levels])
+        expected = tokenizer.decoder(latent.movedim(-1, 1))[0].clamp(-1, 1)
+        assert torch.equal(decoded, expected)

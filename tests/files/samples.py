@@ -1,0 +1,86 @@
+"""Tokens that the tests of token files share; the same on every machine."""
+
+import numpy as np
+import torch
+
+from vqkit.tokenizers.tokens import Tokens, TokenStream
+
+FINGERPRINT = "0123456789abcdef" * 2
+
+
+def stream(
+    shape: tuple[int, ...], codebook_sizes: tuple[int, ...], axes: tuple[str, ...], seed: int = 0
+) -> TokenStream:
+    """One item of random indices that hold the lowest and the highest of each codebook."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    columns = [random.integers(0, size, shape, dtype=np.int64) for size in codebook_sizes]
+    for column, size in zip(columns, codebook_sizes, strict=True):
+        column.reshape(-1)[:1] = size - 1
+        column.reshape(-1)[1:2] = 0
+    return TokenStream(torch.from_numpy(np.stack(columns, axis=-1))[None], codebook_sizes, axes)
+
+
+def photo() -> Tokens:
+    """The grid of a 451x300 photo at factor 8, one codebook of 512."""
+    return Tokens(
+        streams={"tokens": stream((38, 57), (512,), ("height", "width"))},
+        media=({"height": 300, "width": 451},),
+        modality="image",
+        tokenizer="image/quickstart",
+        fingerprint=FINGERPRINT,
+    )
+
+
+def tiny() -> Tokens:
+    """One token."""
+    return Tokens(
+        streams={"tokens": stream((1, 1), (2,), ("height", "width"))},
+        media=({"height": 1, "width": 1},),
+        modality="image",
+        tokenizer="",
+        fingerprint="0" * 32,
+    )
+
+
+def speech() -> Tokens:
+    """Residual levels in time beside a slower stream, a global one and one without symbols."""
+    return Tokens(
+        streams={
+            "tokens": stream((75, 4), (1024, 1024, 1000, 3), ("time", "band"), seed=1),
+            "gain": stream((10,), (64,), ("time",), seed=2),
+            "speaker": stream((), (1 << 40, 1), (), seed=3),
+            "pauses": stream((0,), (7,), ("time",), seed=4),
+        },
+        media=({"samples": 24_000, "sample_rate_hz": 24_000, "channels": 1},),
+        modality="audio",
+        tokenizer="audio/beispiel-ä",
+        fingerprint="f" * 32,
+    )
+
+
+def clip() -> Tokens:
+    """Three axes, codebooks of every kind of size."""
+    return Tokens(
+        streams={
+            "tokens": stream(
+                (5, 3, 4),
+                (1, 2, 3, 512, 1000, 65_536, 1 << 24, 1 << 62),
+                ("time", "height", "width"),
+                seed=5,
+            ),
+            "mask": stream((5, 3, 4), (2,), ("time", "height", "width"), seed=6),
+        },
+        media=({"height": 24, "width": 32, "frames": 17, "frame_rate_numerator": 30_000},),
+        modality="video",
+        tokenizer="video/example",
+        fingerprint=FINGERPRINT,
+    )
+
+
+# Name -> tokens and rows in a chunk.
+SAMPLES = {
+    "photo": (photo(), None),
+    "tiny": (tiny(), None),
+    "speech": (speech(), 20),
+    "clip": (clip(), 2),
+}

@@ -1,0 +1,216 @@
+"""Every YAML composes and builds, names facades only, and every recipe trains two steps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+
+from vqkit.cli.train import find_recipe, main, to_hydra
+from vqkit.errors import ConfigError
+from vqkit.paths import config_dir, recipe_dir
+from vqkit.tokenizers import Tokenizer
+
+CONFIGS = sorted(config_dir().rglob("*.yaml"))
+RECIPES = sorted(str(p.parent.relative_to(recipe_dir())) for p in recipe_dir().rglob("recipe.yaml"))
+FACADES = ("quantizers", "nets", "losses", "tokenizers", "data", "training", "evaluation")
+
+# Perceptual weights are the user's to fetch; their structure does not depend on the values.
+RANDOM_LPIPS = [
+    "loss.perceptual.loss.backbone=random",
+    "loss.perceptual.loss.heads=random",
+]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+]
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("train", overrides=[*to_hydra(overrides)])
+
+
+def test_every_file_is_seen():
+    groups = {path.parent.name for path in CONFIGS if path.parent != config_dir()}
+    assert groups == {
+        "adversary",
+        "callbacks",
+        "data",
+        "decoder",
+        "discriminator",
+        "encoder",
+        "evaluation",
+        "logger",
+        "loss",
+        "optimizer",
+        "quantizer",
+        "trainer",
+    }
+    assert len(CONFIGS) == 38
+    assert RECIPES == ["image/quickstart", "image/vqgan", "image/vqgan-small"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_targets_name_facades(path):
+    def walk(node):
+        if isinstance(node, dict):
+            target = node.get("_target_")
+            if isinstance(target, str) and target.startswith("vqkit."):
+                parts = target.split(".")
+                assert len(parts) == 3, target
+                assert parts[1] in FACADES, target
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("encoder", choices("encoder"))
+@pytest.mark.parametrize("quantizer", choices("quantizer"))
+def test_every_encoder_takes_every_quantizer(encoder, quantizer):
+    """Swapping a group is one edit."""
+    overrides = [f"encoder={encoder}", f"quantizer={quantizer}", f"decoder={encoder}"]
+    if encoder.startswith("vqgan"):
+        overrides.append("encoder.base_width=32")
+    if quantizer in ("fsq", "fsq_symmetric"):
+        overrides.append("quantizer.inner.levels=[8,5,5]")
+    config = composed("recipe=image/vqgan-small", *overrides, "data=photos")
+    tokenizer = instantiate(config.tokenizer, _convert_="all")
+    assert tokenizer.quantizer.dim == tokenizer.encoder.dim == tokenizer.decoder.dim
+
+
+TRAINING_GROUPS = ("adversary", "loss", "optimizer", "discriminator")
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"), [(group, choice) for group in TRAINING_GROUPS for choice in choices(group)]
+)
+def test_every_training_builds(group, choice):
+    overrides = [
+        f"{group}={choice}",
+        *(RANDOM_LPIPS if choice == "vqgan" and group == "loss" else []),
+    ]
+    config = composed("recipe=image/vqgan-small", "data=photos", *overrides)
+    training = instantiate(config.training, _convert_="all")
+    assert (training.adversary is None) == (choice == "none")
+    assert len(training.configure_optimizers()) == (1 if choice == "none" else 2)
+
+
+@pytest.mark.parametrize("group", ["callbacks", "logger"])
+def test_callbacks_and_loggers_build(group, tmp_path):
+    for choice in choices(group):
+        config = composed(f"{group}={choice}", f"output_dir={tmp_path}")
+        assert all(instantiate(config[group], _convert_="all").values())
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        for i in range(3):
+            coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+            coarse.resize((96, 80), Image.Resampling.BICUBIC).save(tmp_path / split / f"{i}.png")
+    return tmp_path
+
+
+SHRUNK = {
+    "image/quickstart": ["evaluation.max_train_images=1"],
+    "image/vqgan-small": ["adversary.schedule.start_step=1", "adversary.schedule.ramp_steps=0",
+                          "adversary.schedule.discriminator_start_step=0"],
+    "image/vqgan": ["encoder.base_width=32", "encoder.latent_width=32", "encoder.dim=32",
+                    "adversary.schedule.start_step=1", "data.transform.steps.resize.size=64",
+                    "data.transform.steps.crop.size=64", "trainer.precision=32-true",
+                    "data.validation_transform.steps.resize.size=64",
+                    "data.validation_transform.steps.crop.size=64",
+                    "discriminator.base_width=8", *RANDOM_LPIPS],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_steps_of_every_recipe(recipe, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = list(SHRUNK[recipe])
+    if recipe != "image/quickstart":
+        overrides += [
+            f"data.train.path={photos / 'train'}",
+            f"data.validation.path={photos / 'validation'}",
+        ]
+    status = main(
+        [
+            f"recipe={recipe}",
+            "output_dir=out",
+            "trainer.max_steps=2",
+            "trainer.warmup_steps=0",
+            "trainer.log_every=1",
+            "trainer.validate_every=1",
+            "trainer.accelerator=cpu",
+            "data.num_workers=0",
+            "data.batch_size=2",
+            "callbacks.pictures.every=1",
+            *overrides,
+        ]
+    )
+    output = tmp_path / "out"
+    assert status == 0, capsys.readouterr().err
+    for name in (
+        "report.json",
+        "reconstruction.png",
+        "usage.png",
+        "config.yaml",
+        "checkpoints/last.ckpt",
+        "training_images/report.json",
+    ):
+        assert (output / name).stat().st_size > 0, name
+    report = json.loads((output / "report.json").read_text())
+    tokenizer = Tokenizer.from_pretrained(output / "model")
+    assert tokenizer.name == recipe
+    assert tokenizer.fingerprint in json.dumps(report)
+    files = list(output.glob("*.vqt"))
+    assert len(files) == 1
+    out = capsys.readouterr().out
+    assert "decoded from it: PSNR" in out
+    assert "usage" in out
+    assert list((output / "log").rglob("events.*"))
+
+
+def test_an_unknown_recipe_lists_the_known(capsys):
+    assert main(["recipe=image/nothing"]) == 2
+    err = capsys.readouterr().err
+    assert "image/nothing" in err
+    assert all(recipe in err for recipe in RECIPES)
+    with pytest.raises(ConfigError):
+        find_recipe("../quickstart")
+
+
+def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["output_dir=out", "quantizer.inner.levels=[1]"]) == 1
+    err = capsys.readouterr().err
+    assert "Levels: expected" in err
+    assert "Traceback" not in err
+
+
+def test_seeds_repeat():
+    """The same configuration gives the same initial weights."""
+    from lightning.pytorch import seed_everything
+
+    states = []
+    for _ in range(2):
+        config = composed()
+        seed_everything(config.seed, workers=True, verbose=False)
+        states.append(instantiate(config.tokenizer, _convert_="all").state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

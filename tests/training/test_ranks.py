@@ -1,0 +1,75 @@
+"""Two processes with half the batch each train the model of one with the whole batch."""
+
+import os
+import socket
+
+import pytest
+import torch
+
+from tests.spawn import run_ranks
+from tests.training import tiny
+from vqkit.training import Checkpoints
+
+STEPS = 4
+
+
+def make(max_steps: int = STEPS):
+    torch.manual_seed(2)
+    return tiny.training(
+        max_steps, tokenizer=tiny.tokenizer(), adversary=tiny.adversary(norm="group")
+    )
+
+
+def train(module, batch_size: int, resume=None, callbacks=(), **options):
+    data = tiny.data(batch_size=batch_size)
+    trainer = tiny.trainer(callbacks=callbacks, **options)
+    torch.manual_seed(5)
+    trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+    return data
+
+
+def _two_ranks(rank, join):
+    """Train as one of two ranks, then resume from a checkpoint of the second step."""
+    os.environ.update(
+        {
+            "TORCHELASTIC_RUN_ID": "test",
+            "MASTER_ADDR": "127.0.0.1",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "GROUP_RANK": "0",
+        }
+    )
+    folder = os.environ["VQKIT_TEST_FOLDER"]
+    module = make()
+    data = train(module, 4, callbacks=[Checkpoints(folder, every=2, keep=True)], devices=2)
+    resumed = make()
+    train(resumed, 4, resume=f"{folder}/step_00000002.ckpt", devices=2)
+    differing = [
+        name
+        for name, value in module.state_dict().items()
+        if not torch.equal(value, resumed.state_dict()[name])
+    ]
+    return {"state": module.state_dict(), "position": data.position, "differing": differing}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+def test_two_ranks_equal_one_process(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("VQKIT_TEST_FOLDER", str(tmp_path))
+    single = make()
+    data = train(single, 8)
+    first, second = run_ranks(_two_ranks, timeout_seconds=200)
+    assert first["position"] == second["position"] == data.position == STEPS * 8
+    for name, value in single.state_dict().items():
+        # Sums in another order: equal up to rounding, which Adam's first steps magnify.
+        assert torch.allclose(value, first["state"][name], atol=2e-4), name
+        if "usage" not in name:
+            assert torch.equal(first["state"][name], second["state"][name]), name
+    codebook = "tokenizer.quantizer.codebook"
+    assert torch.allclose(single.state_dict()[codebook], first["state"][codebook], atol=1e-5)
+    # And a resumed run of two ranks is exact.
+    assert first["differing"] == second["differing"] == []

@@ -1,0 +1,48 @@
+"""The first codebooks of a residual quantizer: fewer bits for coarser media."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vqkit.cli.usage import UsageError
+from vqkit.errors import ShapeError
+
+if TYPE_CHECKING:
+    from vqkit.tokenizers import Tokenizer, Tokens
+
+__all__ = ["check_codebooks", "first_codebooks"]
+
+
+def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
+    """Refuse a number of codebooks that the tokenizer cannot decode from.
+
+    Raises:
+        UsageError: There are not as many, or the quantizer needs all of its codebooks.
+    """
+    if count is None:
+        return
+    import torch
+
+    positions = (1,) * len(tokenizer.stride)
+    try:
+        tokenizer.quantizer.decode(
+            torch.zeros(1, *positions, count, dtype=torch.int64, device=tokenizer.device)
+        )
+    except ShapeError as error:
+        sizes = tokenizer.quantizer.codebook_sizes
+        raise UsageError(
+            f"--codebooks {count}: {tokenizer.name} has {len(sizes)} codebook(s) and cannot decode "
+            f"from the first {count}."
+        ) from error
+
+
+def first_codebooks(tokens: "Tokens", count: int | None) -> "Tokens":
+    """The tokens of the first codebooks; all if there are no more, or ``count`` is None."""
+    if count is None:
+        return tokens
+    stream = tokens.streams["tokens"]
+    cut = replace(
+        stream,
+        indices=stream.indices[..., :count].contiguous(),
+        codebook_sizes=stream.codebook_sizes[:count],
+    )
+    return replace(tokens, streams={**tokens.streams, "tokens": cut})

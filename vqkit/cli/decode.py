@@ -1,0 +1,84 @@
+"""``vqkit decode``: token files -> media."""
+
+import argparse
+from typing import Any
+
+from vqkit.cli.batch import list_planned, report, run_batch
+from vqkit.cli.codebooks import first_codebooks
+from vqkit.cli.console import Console, printable
+from vqkit.cli.media import output_format, picture_path, write_media
+from vqkit.cli.model_search import MODELS_VARIABLE
+from vqkit.cli.models import ModelLoader, resolve
+from vqkit.cli.options import (
+    Parser,
+    add_batch_options,
+    add_codebooks_option,
+    add_model_options,
+    add_output_options,
+    add_token_files,
+)
+from vqkit.cli.sources import expand, find_token_files
+from vqkit.cli.targets import Job, plan
+from vqkit.cli.tokens import read_token_file
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    parser = verbs.add_parser(
+        "decode",
+        usage="vqkit decode FILE... [options]",
+        help="turn token files into media",
+        description="Turn token files (.vqt) into media of the original size. A file names its "
+        "model, which is looked for by its id below the working folder, in the folders of "
+        f"${MODELS_VARIABLE}, in ./runs, and among the models downloaded from the hub before.",
+    )
+    add_token_files(parser)
+    add_model_options(
+        parser,
+        required=False,
+        help="model folder, id or hub id, for files whose model is elsewhere",
+    )
+    add_codebooks_option(parser, "decode from")
+    add_output_options(
+        parser,
+        default="Default: beside each input, photo.jpg.vqt as photo.png.",
+        format=True,
+    )
+    add_batch_options(parser)
+    parser.set_defaults(run=run, verb="decode")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    sources = expand(
+        arguments.files, find_token_files, recursive=arguments.recursive, what="token files"
+    )
+    format = output_format(arguments)
+    jobs = plan(sources, arguments, lambda path: picture_path(path, format))
+    if arguments.dry_run:
+        if arguments.model is not None:
+            resolve(arguments.model)
+        return list_planned(jobs, arguments, console)
+    models = ModelLoader(arguments, console)
+    if arguments.model is not None:
+        models.named()
+
+    def work(job: Job) -> dict[str, Any]:
+        target = job.written
+        target.refuse_existing()
+        tokens, facts = read_token_file(job.source)
+        tokenizer = models.maker_of(tokens)
+        media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
+        write_media(media, target, format)
+        console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
+        return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
+
+    outcome = run_batch(jobs, work, console, title="Decoding", bar=not arguments.no_progress)
+    head = {"command": "decode", "device": str(models.device)}
+    return report(
+        outcome,
+        console,
+        done="Decoded",
+        means=f"on {models.device}",
+        head=head if arguments.json else None,
+    )

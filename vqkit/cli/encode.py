@@ -1,0 +1,88 @@
+"""``vqkit encode``: media -> token files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vqkit.cli.batch import list_planned, report, run_batch
+from vqkit.cli.codebooks import check_codebooks, first_codebooks
+from vqkit.cli.console import Console, printable
+from vqkit.cli.media import facts_of, find_media, read_media, refuse_picture_name
+from vqkit.cli.models import ModelLoader, resolve
+from vqkit.cli.options import (
+    Parser,
+    add_batch_options,
+    add_codebooks_option,
+    add_media,
+    add_model_options,
+    add_output_options,
+)
+from vqkit.cli.sources import TOKEN_SUFFIX, expand
+from vqkit.cli.targets import Job, plan
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    parser = verbs.add_parser(
+        "encode",
+        usage="vqkit encode MEDIA... -m MODEL [options]",
+        help="turn media into token files",
+        description="Turn media into token files (.vqt), each read back and compared as it is "
+        "written.",
+    )
+    add_media(parser)
+    add_model_options(
+        parser, required=True, help="model folder, output folder of a training, id, or hub id"
+    )
+    add_codebooks_option(parser, "write")
+    add_output_options(
+        parser,
+        default="Default: beside each input, its name with .vqt after it.",
+        format=False,
+    )
+    add_batch_options(parser)
+    parser.set_defaults(run=run, verb="encode")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    sources = expand(arguments.media, find_media, recursive=arguments.recursive, what="images")
+    refuse_picture_name(arguments.output)
+    jobs = plan(sources, arguments, _token_file)
+    if arguments.dry_run:
+        resolve(arguments.model)
+        return list_planned(jobs, arguments, console)
+    models = ModelLoader(arguments, console)
+    tokenizer = models.named()
+    check_codebooks(tokenizer, arguments.codebooks)
+    from vqkit.files import write_tokens
+
+    def work(job: Job) -> dict[str, Any]:
+        target = job.written
+        target.refuse_existing()
+        media = read_media(job.source, tokenizer, arguments.alpha)
+        tokens = first_codebooks(tokenizer.encode([media]), arguments.codebooks)
+        facts = facts_of(write_tokens(tokens, target.open(), overwrite=target.force))
+        console.detail(
+            f"{printable(job.source.name)} -> {printable(target.name)}: {facts['num_tokens']:,} "
+            f"tokens, {facts['size_bytes']:,} bytes, {facts['bits_per_pixel']:.4f} bits per pixel"
+        )
+        return facts
+
+    outcome = run_batch(jobs, work, console, title="Encoding", bar=not arguments.no_progress)
+    head = {
+        "command": "encode",
+        "model": tokenizer.spec.to_dict(),
+        "device": str(models.device),
+    }
+    return report(
+        outcome,
+        console,
+        done="Encoded",
+        means=f"with {printable(tokenizer.name)} on {models.device}",
+        head=head if arguments.json else None,
+    )
+
+
+def _token_file(path: Path) -> Path:
+    return path.with_name(path.name + TOKEN_SUFFIX)

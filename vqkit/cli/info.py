@@ -1,0 +1,188 @@
+"""``vqkit info``: what a token file or a model says of itself."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqkit.cli.batch import run_batch
+from vqkit.cli.console import Console, printable
+from vqkit.cli.media import num_pixels_of
+from vqkit.cli.model_search import find_fingerprint, find_named, model_folder
+from vqkit.cli.options import Parser, add_talk_options
+from vqkit.cli.sources import Source, expand, find_token_files
+from vqkit.cli.targets import Job
+
+if TYPE_CHECKING:
+    from vqkit.files import TokenFileInfo
+
+__all__ = ["add_parser", "run"]
+
+FORMAT_VERSION = 1
+"""Of the JSON document. Keys may be added to it; a change of their meaning is a new version."""
+
+
+def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    parser = verbs.add_parser(
+        "info",
+        usage="vqkit info FILE_OR_MODEL... [options]",
+        help="show what token files and models are",
+        description="Show what token files (.vqt) and model folders say of themselves. Of a file "
+        "header and footer are read: vqkit verify reads all of it.",
+    )
+    parser.add_names("names", "FILE_OR_MODEL", "token files, model folders, folders of files, or -")
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="search folders below folders as well"
+    )
+    add_talk_options(parser)
+    parser.set_defaults(run=run, verb="info")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    sources = expand(
+        arguments.names, _find, recursive=arguments.recursive, what="token files or a model"
+    )
+    is_first = True
+
+    def work(job: Job) -> dict[str, Any]:
+        nonlocal is_first
+        facts = _describe(job.source)
+        if not arguments.json:
+            if not is_first:
+                console.data("")
+            is_first = False
+            for line in _lines(job.source.name, facts):
+                console.data(printable(line))
+        return facts
+
+    jobs = [Job(source) for source in sources]
+    outcome = run_batch(jobs, work, console, title="Reading", bar=False)
+    if arguments.json:
+        items = [{"path": item.input, "error": item.error, **item.facts} for item in outcome.items]
+        console.document({"format": "vqkit info", "version": FORMAT_VERSION, "items": items})
+    return outcome.exit_status
+
+
+def _find(folder: Path, recursive: bool) -> list[Path]:
+    return [folder] if model_folder(folder) else find_token_files(folder, recursive)
+
+
+def _describe(source: Source) -> dict[str, Any]:
+    folder = find_named(source.name) if source.path is not None else None
+    if folder is not None:
+        return _describe_model(folder)
+    from vqkit.files import read_info
+
+    return _describe_tokens(read_info(source.open()))
+
+
+def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
+    num_pixels = num_pixels_of(info.media)
+    model = find_fingerprint(info.tokenizer, info.fingerprint)
+    return {
+        "kind": "token file",
+        "format_version": info.format_version,
+        "modality": info.modality,
+        "media": dict(info.media),
+        "model": info.tokenizer,
+        "fingerprint": info.fingerprint,
+        "model_path": str(model) if model is not None else None,
+        "num_tokens": info.num_tokens,
+        "size_bytes": info.size_bytes,
+        "header_bytes": info.header_bytes,
+        "payload_bytes": info.payload_bytes,
+        "overhead_bytes": info.overhead_bytes,
+        "num_chunks": info.num_chunks,
+        "nominal_bits": info.nominal_bits,
+        "bits_per_pixel": 8 * info.size_bytes / num_pixels if num_pixels else None,
+        "nominal_bits_per_pixel": info.nominal_bits / num_pixels if num_pixels else None,
+        "token_hash": info.token_hash,
+        "streams": [
+            {
+                "name": stream.name,
+                "axes": list(stream.axes),
+                "shape": list(stream.shape),
+                "codebook_sizes": list(stream.codebook_sizes),
+                "num_tokens": stream.num_tokens,
+                "nominal_bits": stream.nominal_bits,
+                "payload_bytes": stream.payload_bytes,
+                "num_chunks": stream.num_chunks,
+                "modes": list(stream.modes),
+            }
+            for stream in info.streams
+        ],
+    }
+
+
+def _describe_model(folder: Path) -> dict[str, Any]:
+    from vqkit.tokenizers.folder import CONFIG_FILE, WEIGHTS_FILE, read_spec
+
+    spec = read_spec(folder)
+    document = json.loads((folder / CONFIG_FILE).read_bytes())
+    weights = folder / WEIGHTS_FILE
+    return {
+        "kind": "model",
+        "format_version": document["format_version"],
+        "vqkit_version": document.get("vqkit_version"),
+        "model": spec.name,
+        "fingerprint": spec.fingerprint,
+        "model_path": str(folder),
+        "modality": spec.modality,
+        "channels": spec.channels,
+        "axes": list(spec.axes),
+        "strides": list(spec.strides),
+        "codebook_sizes": list(spec.codebook_sizes),
+        "bits_per_position": spec.bits_per_position,
+        "nominal_bits_per_pixel": spec.bits_per_pixel,
+        "weights_bytes": weights.stat().st_size if weights.is_file() else None,
+        "parts": {
+            name: part["_target_"]
+            for name, part in document["tokenizer"].items()
+            if isinstance(part, dict) and "_target_" in part
+        },
+    }
+
+
+def _lines(name: str, facts: dict[str, Any]) -> list[str]:
+    return [name, *(f"  {key}: {value}" for key, value in _rows(facts).items())]
+
+
+def _rows(facts: dict[str, Any]) -> dict[str, str]:
+    """The facts in the words of a reader."""
+    head = {"kind": facts["kind"], "model": f"{facts['model']} ({facts['fingerprint']})"}
+    if facts["kind"] == "model":
+        sizes = facts["codebook_sizes"]
+        rows = {
+            **head,
+            "folder": facts["model_path"],
+            "media": f"{facts['modality']}, {facts['channels']} channels",
+            "stride": " x ".join(map(str, facts["strides"])),
+            "codebooks": f"{len(sizes)}, of {', '.join(map(str, sizes))} codes",
+            "rate": f"{facts['bits_per_position']:.3f} bits per position",
+            "weights": f"{facts['weights_bytes'] or 0:,} bytes",
+            **facts["parts"],
+            "written by": f"vqkit {facts['vqkit_version']}",
+        }
+        if facts["modality"] == "image":
+            rows["rate"] += f", {facts['nominal_bits_per_pixel']:.4f} bits per pixel"
+        return rows
+    rows = {
+        **head,
+        "model here": facts["model_path"] or "no",
+        "media": f"{facts['modality']}, "
+        + ", ".join(f"{k} {v}" for k, v in facts["media"].items()),
+    }
+    for stream in facts["streams"]:
+        sizes = stream["codebook_sizes"]
+        shape = " x ".join(map(str, stream["shape"])) or "1"
+        rows[f"stream {stream['name']}"] = (
+            f"{shape} positions, {len(sizes)} codebook(s) of {', '.join(map(str, sizes))} codes"
+        )
+    rows["size"] = f"{facts['size_bytes']:,} bytes, of them {facts['overhead_bytes']:,} not tokens"
+    if facts["bits_per_pixel"] is not None:
+        rows["rate"] = (
+            f"{facts['bits_per_pixel']:.4f} bits per pixel "
+            f"({facts['nominal_bits_per_pixel']:.4f} nominal)"
+        )
+    rows["token hash"] = facts["token_hash"]
+    return rows

@@ -1,0 +1,152 @@
+"""Loading models: the one that ``--model`` names, or those that token files name."""
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqkit.cli.console import Console
+from vqkit.cli.model_search import (
+    MODELS_VARIABLE,
+    find_fingerprint,
+    find_named,
+    local_models,
+)
+from vqkit.cli.usage import UsageError
+from vqkit.errors import ConfigError, MissingExtraError, ModelMismatchError, VqkitError
+
+if TYPE_CHECKING:
+    import torch
+
+    from vqkit.tokenizers import Tokenizer, Tokens
+
+__all__ = ["ModelLoader", "resolve"]
+
+
+class ModelLoader:
+    """Loads models, each once, onto the device that was asked for.
+
+    Args:
+        arguments: With ``model``, ``revision``, ``trust`` and ``device``.
+        console: Where it says what was loaded.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, console: Console) -> None:
+        self.arguments = arguments
+        self.console = console
+        self.device = _device(arguments.device)
+        self._loaded: dict[str, Tokenizer] = {}
+
+    def named(self) -> "Tokenizer":
+        """The model of ``--model``.
+
+        Raises:
+            ConfigError: There is no such model, or it is damaged.
+        """
+        name = self.arguments.model
+        path = resolve(name)
+        try:
+            return self._load(path)
+        except (ConfigError, MissingExtraError) as error:
+            hint = "" if Path(path).is_dir() else _near(name)
+            if not hint:
+                raise
+            raise type(error)(f"{error}{hint}") from error
+
+    def maker_of(self, tokens: "Tokens") -> "Tokenizer":
+        """The model that made the tokens, unless ``--model`` names one.
+
+        Raises:
+            ModelMismatchError: It is not here.
+        """
+        if self.arguments.model is not None:
+            return self.named()
+        if tokens.fingerprint in self._loaded:
+            return self._loaded[tokens.fingerprint]
+        path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
+        tokenizer = self._load(str(path)) if path is not None else self._from_hub_cache(tokens)
+        if tokenizer is None or tokenizer.fingerprint != tokens.fingerprint:
+            raise ModelMismatchError(
+                f"Decoding: expected the model {tokens.tokenizer!r} with fingerprint "
+                f"{tokens.fingerprint}, found none here. Name its folder with -m, or the folder "
+                f"that it lies in with the environment variable {MODELS_VARIABLE}."
+            )
+        self._loaded[tokens.fingerprint] = tokenizer
+        return tokenizer
+
+    def _from_hub_cache(self, tokens: "Tokens") -> "Tokenizer | None":
+        """A model downloaded before; a token file by itself never makes us go out for one."""
+        if tokens.tokenizer.count("/") != 1:
+            return None
+        try:
+            return self._load(tokens.tokenizer, local_files_only=True)
+        except VqkitError:
+            return None
+
+    def _load(self, path: str, *, local_files_only: bool = False) -> "Tokenizer":
+        if path not in self._loaded:
+            from vqkit.tokenizers import Tokenizer
+
+            tokenizer = Tokenizer.from_pretrained(
+                path,
+                revision=self.arguments.revision,
+                local_files_only=local_files_only,
+                trusted=self.arguments.trust,
+            )
+            self._loaded[path] = tokenizer.to(self.device)
+            self.console.detail(f"Model {tokenizer.name} from {path} on {self.device}.")
+        return self._loaded[path]
+
+
+def resolve(name: str) -> str:
+    """From what ``--model`` says to what ``Tokenizer.from_pretrained`` takes.
+
+    A folder, the output folder of a training, a folder in ``$VQKIT_MODELS``, the id of a model that
+    is here, or an id on the hub, in this order.
+
+    Raises:
+        ConfigError: None of these; names what comes near.
+    """
+    path = find_named(name)
+    if path is not None:
+        return str(path)
+    same_id = [model for model in local_models() if model.spec.name == name]
+    if len({model.spec.fingerprint for model in same_id}) > 1:
+        places = ", ".join(str(model.path) for model in same_id)
+        raise ConfigError(
+            f"Model {name!r}: expected one of that id, found several: {places}. Name its folder."
+        )
+    if same_id:
+        return str(same_id[0].path)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    hint = _near(name) or " See vqkit list models."
+    raise ConfigError(
+        f"Model {name!r}: expected a model folder, a training's output folder, the id of a model "
+        f"that is here, or a hub id 'organisation/name'; found none of them.{hint}"
+    )
+
+
+def _near(name: str) -> str:
+    known = {text for model in local_models() for text in (str(model.path), model.spec.name)}
+    near = difflib.get_close_matches(name, sorted(known))
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"--device {name}: expected a device of this machine ({reason})."
+        ) from error
+    return device

@@ -1,0 +1,205 @@
+"""Options that several verbs share, and the parser that all of them use."""
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+__all__ = [
+    "OUTPUT_FORMATS",
+    "Parser",
+    "add_batch_options",
+    "add_codebooks_option",
+    "add_media",
+    "add_model_options",
+    "add_output_options",
+    "add_talk_options",
+    "add_token_files",
+    "positive",
+]
+
+OUTPUT_FORMATS = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "avif": ".avif",
+    "tiff": ".tiff",
+    "bmp": ".bmp",
+    "ppm": ".ppm",
+}
+"""Picture formats that decoded images are written in, and their file name endings."""
+
+_HELP_WIDTH = 100
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same text on every terminal and in every version of Python."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=_HELP_WIDTH)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, '')}"
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line; options and names in any order, names alone after ``--``."""
+
+    def __init__(self, *, description: str = "", **settings: Any) -> None:
+        super().__init__(
+            description=textwrap.fill(description, _HELP_WIDTH),
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+            **settings,
+        )
+        self.names = ""
+        self.required_names: str | None = None
+
+    def add_names(self, name: str, metavar: str, help: str, *, required: bool = True) -> None:
+        """Add the positional arguments."""
+        self.add_argument(name, metavar=metavar, nargs="*", help=help)
+        self.names = name
+        self.required_names = metavar if required else None
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse the words after the verb; leaves the program on wrong ones, as argparse does."""
+        words = [*words]
+        end = words.index("--") if "--" in words else len(words)
+        parsed = self.parse_intermixed_args(words[:end])
+        names = [*getattr(parsed, self.names), *words[end + 1 :]]
+        if self.required_names and not names:
+            self.error(f"expected at least one {self.required_names}")
+        if "" in names:
+            self.error("expected names, got an empty one")
+        setattr(parsed, self.names, names)
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """One line and exit status 2."""
+        self.exit(2, f"{self.prog}: {message}. See: {self.prog} --help\n")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for ``add_argument(type=...)``."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return number
+
+
+def add_media(parser: Parser) -> None:
+    """Media files and folders, and how they are read."""
+    parser.add_names("media", "MEDIA", "image files, folders of them, or - for standard input")
+    _add_recursive(parser)
+    parser.add_argument(
+        "--alpha",
+        choices=("white", "black", "refuse"),
+        default="white",
+        help="what transparent pixels are laid over (default: white)",
+    )
+
+
+def add_token_files(parser: Parser) -> None:
+    """Token files and folders of them."""
+    parser.add_names(
+        "files", "FILE", "token files (.vqt), folders of them, or - for standard input"
+    )
+    _add_recursive(parser)
+
+
+def _add_recursive(parser: Parser) -> None:
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="search folders below folders as well"
+    )
+
+
+def add_model_options(parser: Parser, *, required: bool, help: str) -> None:
+    """Which model, and where it computes."""
+    group = parser.add_argument_group("model")
+    group.add_argument("-m", "--model", required=required, metavar="MODEL", help=help)
+    group.add_argument(
+        "--revision", metavar="NAME", help="branch, tag or commit of a model on the hub"
+    )
+    group.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="package outside vqkit whose classes the model may name; may be repeated",
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, ... (default: auto, a GPU if there is one)",
+    )
+
+
+def add_codebooks_option(parser: Parser, verb: str) -> None:
+    """A prefix of a residual quantizer's levels."""
+    parser.add_argument(
+        "--codebooks",
+        type=positive,
+        metavar="N",
+        help=f"{verb} the first N codebooks alone: fewer bits, coarser media",
+    )
+
+
+def add_output_options(parser: Parser, *, default: str, format: bool) -> None:
+    """Where results go."""
+    group = parser.add_argument_group("output", default)
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "-o", "--output", metavar="FILE", help="the one file to write, - for standard output"
+    )
+    where.add_argument(
+        "--output-dir", metavar="DIR", help="write here; trees below named folders are kept"
+    )
+    if format:
+        group.add_argument(
+            "--format",
+            choices=OUTPUT_FORMATS,
+            help="format of the pictures (default: by the name of -o, else png)",
+        )
+    group.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
+    group.add_argument(
+        "-n", "--dry-run", action="store_true", help="list what would be written and stop"
+    )
+
+
+def add_batch_options(parser: Parser) -> None:
+    """Talk, and the bar that comes with many files."""
+    group = add_talk_options(parser)
+    group.add_argument("--no-progress", action="store_true", help="no bar, even on a terminal")
+
+
+def add_talk_options(parser: Parser) -> argparse._ArgumentGroup:
+    """How much is said and in what form."""
+    group = parser.add_argument_group("talk")
+    loudness = group.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-q",
+        "--quiet",
+        action="store_const",
+        dest="verbosity",
+        const=-1,
+        default=0,
+        help="say nothing but errors",
+    )
+    loudness.add_argument(
+        "-v",
+        "--verbose",
+        action="store_const",
+        dest="verbosity",
+        const=1,
+        help="say what becomes of every file",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="write one JSON document to standard output"
+    )
+    group.add_argument(
+        "--debug", action="store_true", help="show where in the program errors come from"
+    )
+    return group

@@ -1,0 +1,102 @@
+"""One-liners for one media item; whoever has many loads a :class:`vqkit.Tokenizer` once."""
+
+import os
+from pathlib import Path
+
+from torch import Tensor
+
+from vqkit.errors import ConfigError, ShapeError
+from vqkit.files import TokenFileInfo, read_tokens, write_tokens
+from vqkit.media import ImageFileSource, read_image
+from vqkit.shapes import Float
+from vqkit.tokenizers import Tokenizer, Tokens
+
+__all__ = ["decode", "encode", "load", "save"]
+
+Model = Tokenizer | str | os.PathLike[str]
+"""A tokenizer, or the folder or hub id that it is loaded from."""
+
+
+def load(source: str | os.PathLike[str]) -> Tokens:
+    """Read a token file (``.vqt``), checking every checksum on the way.
+
+    Models are loaded by :meth:`vqkit.Tokenizer.from_pretrained`.
+
+    Raises:
+        TokenFileError: It is no token file, or a damaged one.
+    """
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(
+            f"Loading {str(path)!r}: expected a token file, got a folder. A model is loaded by "
+            "vqkit.Tokenizer.from_pretrained(folder)."
+        )
+    return read_tokens(path)
+
+
+def save(tokens: Tokens, path: str | os.PathLike[str], *, overwrite: bool = False) -> TokenFileInfo:
+    """Write the tokens of one item as a token file, read it back, compare; return what it holds.
+
+    Raises:
+        TokenFileError: The file exists and may not be replaced, or cannot be written.
+    """
+    return write_tokens(tokens, path, overwrite=overwrite)
+
+
+def encode(media: Tensor | ImageFileSource, model: Model) -> Tokens:
+    """Turn one image into tokens.
+
+    Args:
+        media: ``[channels, height, width]`` in [-1, 1], or an image file: its path, its bytes or a
+            binary stream.
+        model: A tokenizer, or the folder or hub id to load it from at every call.
+
+    Raises:
+        ConfigError: There is no such model.
+        MediaError: The file cannot be read.
+        ShapeError: The tensor is not one image.
+
+    >>> import torch
+    >>> from vqkit.nets import FastDecoder, FastEncoder
+    >>> from vqkit.quantizers import FSQ, Factorized
+    >>> from vqkit.tokenizers import ImageFrontend, Tokenizer
+    >>> quantizer = Factorized(FSQ([8, 8, 8]), 16)
+    >>> tokenizer = Tokenizer(
+    ...     ImageFrontend(), FastEncoder(dim=16), quantizer, FastDecoder(dim=16)
+    ... )
+    >>> decode(encode(torch.zeros(3, 30, 45), tokenizer), tokenizer).shape
+    torch.Size([3, 30, 45])
+    """
+    tokenizer = _tokenizer(model)
+    if not isinstance(media, Tensor):
+        media = read_image(media, channels=tokenizer.frontend.channels)
+    return tokenizer.encode([media])
+
+
+def decode(
+    tokens: Tokens | str | os.PathLike[str], model: Model
+) -> Float[Tensor, "channels *size"]:
+    """Turn the tokens of one item back into media of the original size, values in [-1, 1].
+
+    Args:
+        tokens: What :func:`encode` or :func:`load` gave, or the path of a token file.
+        model: The tokenizer that made them, or the folder or hub id to load it from.
+
+    Raises:
+        ConfigError: There is no such model.
+        ModelMismatchError: Another tokenizer made the tokens.
+        ShapeError: There is more than one item.
+        TokenFileError: The file is damaged.
+    """
+    if not isinstance(tokens, Tokens):
+        tokens = load(tokens)
+    if len(tokens) != 1:
+        raise ShapeError(
+            f"Decoding: expected the tokens of one item, got {len(tokens)}. Use "
+            "Tokenizer.decode(tokens), which gives a list."
+        )
+    return _tokenizer(model).decode(tokens)[0]
+
+
+def _tokenizer(model: Model) -> Tokenizer:
+    return model if isinstance(model, Tokenizer) else Tokenizer.from_pretrained(model)

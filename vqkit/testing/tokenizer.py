@@ -1,0 +1,208 @@
+"""The contract of a tokenizer, as named checks that anybody can run on a model of their own.
+
+    from vqkit.testing import check_tokenizer
+
+    def test_my_tokenizer():
+        check_tokenizer(my_tokenizer)
+
+Weights may be random: the checks are about what is promised, not about quality.
+"""
+
+import copy
+import dataclasses
+import tempfile
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vqkit.errors import ModelMismatchError
+from vqkit.files import dumps, loads
+from vqkit.tokenizers import Tokenizer
+
+__all__ = ["check_tokenizer", "tokenizer_checks"]
+
+Check = Callable[[Tokenizer], None]
+
+_CHECKS: list[Check] = []
+
+
+def _check(function: Check) -> Check:
+    _CHECKS.append(function)
+    return function
+
+
+def tokenizer_checks() -> tuple[Check, ...]:
+    """All checks, for ``pytest.mark.parametrize``."""
+    return tuple(_CHECKS)
+
+
+def check_tokenizer(tokenizer: Tokenizer) -> None:
+    """Run every check.
+
+    Raises:
+        AssertionError: Names the check that failed and what it saw.
+    """
+    for check in _CHECKS:
+        try:
+            check(tokenizer)
+        except AssertionError as error:
+            raise AssertionError(f"{tokenizer.name}, {check.__name__}: {error}") from error
+
+
+def _require(condition: bool | Tensor, message: str) -> None:
+    if not bool(condition):
+        raise AssertionError(message)
+
+
+def _media(tokenizer: Tokenizer, *size: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    media = torch.rand(tokenizer.frontend.channels, *size, generator=generator)
+    return (2 * media - 1).to(tokenizer.device)
+
+
+def _sizes(tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    """Sizes around the stride: one sample, one less, just it, one more, longer than wide."""
+    step = tokenizer.stride
+    return [
+        tuple(1 for _ in step),
+        tuple(s - 1 for s in step),
+        step,
+        tuple(s + 1 for s in step),
+        (step[0] * 3 + 2, *(s * 2 for s in step[1:])),
+    ]
+
+
+@_check
+def check_sizes_come_back(tokenizer: Tokenizer) -> None:
+    """Media of any size keep it, with as many tokens as the description says."""
+    for size in _sizes(tokenizer):
+        tokens = tokenizer.encode([_media(tokenizer, *size)])
+        expected = tokenizer.spec.grid(dict(zip(tokenizer.spec.axes, size, strict=True)))
+        grid = tuple(tokens.indices.shape[1:-1])
+        _require(grid == expected, f"size {size}: grid {grid}, described as {expected}")
+        (decoded,) = tokenizer.decode(tokens)
+        _require(decoded.shape[1:] == size, f"size {size} came back as {tuple(decoded.shape[1:])}")
+        low, high = decoded.aminmax()
+        _require(low >= -1 and high <= 1, f"values from {low.item()} to {high.item()}")
+
+
+@_check
+def check_batch_is_single(tokenizer: Tokenizer) -> None:
+    """Items encoded together, of one size or several, get the tokens they get alone."""
+    media = [_media(tokenizer, *size, seed=i) for i, size in enumerate(_sizes(tokenizer))]
+    together = tokenizer.encode(media)
+    for i, item in enumerate(media):
+        alone = tokenizer.encode([item])
+        _require(together.item(i).same_as(alone), f"item {i} has other tokens in company")
+        _require(
+            torch.equal(tokenizer.decode(together)[i], tokenizer.decode(alone)[0]),
+            f"item {i} decodes otherwise in company",
+        )
+    batch = torch.stack([_media(tokenizer, *tokenizer.stride, seed=i) for i in range(3)])
+    for i, item in enumerate(batch):
+        alone = tokenizer.encode([item])
+        _require(tokenizer.encode(batch).item(i).same_as(alone), "a batch differs from its items")
+
+
+@_check
+def check_file_is_exact(tokenizer: Tokenizer) -> None:
+    """Tokens read from a file are the tokens written, and decode to the same media."""
+    tokens = tokenizer.encode([_media(tokenizer, *_sizes(tokenizer)[-1])])
+    read = loads(dumps(tokens))
+    _require(read.same_as(tokens), "the file gives other tokens")
+    same = torch.equal(tokenizer.decode(read)[0], tokenizer.decode(tokens)[0])
+    _require(same, "tokens from the file decode otherwise")
+
+
+@_check
+def check_encoding_is_pure(tokenizer: Tokenizer) -> None:
+    """Encoding and decoding repeat exactly, and change neither weights nor mode."""
+    tokenizer = copy.deepcopy(tokenizer)
+    media = [_media(tokenizer, *_sizes(tokenizer)[-1])]
+    for mode in (True, False):
+        tokenizer.train(mode)
+        before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
+        first = tokenizer.encode(media)
+        tokenizer.decode(first)
+        _require(tokenizer.encode(media).same_as(first), "encoding does not repeat")
+        _require(tokenizer.training == mode, "encoding leaves another mode")
+        after = tokenizer.state_dict()
+        changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
+        _require(not changed, f"encoding changed {changed}")
+
+
+@_check
+def check_model_folder(tokenizer: Tokenizer) -> None:
+    """A saved model is the same model: fingerprint, tokens and media."""
+    media = [_media(tokenizer, *_sizes(tokenizer)[-1])]
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        packages = {type(part).__module__.split(".")[0] for part in tokenizer.modules()}
+        packages -= {"vqkit", "torch"}
+        loaded = Tokenizer.from_pretrained(folder, trusted=sorted(packages))
+    loaded.to(tokenizer.device)
+    _require(loaded.fingerprint == tokenizer.fingerprint, "the fingerprint changed")
+    tokens = tokenizer.encode(media)
+    _require(loaded.encode(media).same_as(tokens), "the loaded model encodes otherwise")
+    same = torch.equal(loaded.decode(tokens)[0], tokenizer.decode(tokens)[0])
+    _require(same, "the loaded model decodes otherwise")
+
+
+@_check
+def check_other_model_is_refused(tokenizer: Tokenizer) -> None:
+    """A changed weight is another model, and its tokens are refused by name."""
+    other = copy.deepcopy(tokenizer)
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1.0
+    _require(other.fingerprint != tokenizer.fingerprint, "the fingerprint ignores the weights")
+    tokens = tokenizer.encode([_media(tokenizer, *tokenizer.stride)])
+    try:
+        other.decode(tokens)
+    except ModelMismatchError as error:
+        for part in (tokenizer.fingerprint, other.fingerprint):
+            _require(part in str(error), f"the message does not name {part}")
+    else:
+        raise AssertionError("tokens of another model were decoded")
+
+
+@_check
+def check_training_pass(tokenizer: Tokenizer) -> None:
+    """The training pass keeps the shape and reaches every part with a gradient."""
+    tokenizer = copy.deepcopy(tokenizer).train()
+    media = torch.stack(
+        [_media(tokenizer, *(2 * s for s in tokenizer.stride), seed=i) for i in range(8)]
+    )
+    for _ in range(4):  # past the initialisation of codebooks
+        output = tokenizer(media)
+    _require(output.reconstruction.shape == media.shape, "the reconstruction has another shape")
+    ((output.reconstruction - media).square().mean() + output.quantizer.loss).backward()
+    for part in ("encoder", "decoder"):
+        gradients = [p.grad for p in getattr(tokenizer, part).parameters() if p.requires_grad]
+        _require(
+            any(g is not None and g.any() for g in gradients), f"no gradient reaches the {part}"
+        )
+
+
+@_check
+def check_bad_input(tokenizer: Tokenizer) -> None:
+    """Wrong media and wrong tokens are refused by a ``ValueError``."""
+    size = tokenizer.stride
+    good = _media(tokenizer, *size)
+    _refused(lambda: tokenizer.encode([]), "no item")
+    _refused(lambda: tokenizer.encode([good[:, :0]]), "an empty side")
+    _refused(lambda: tokenizer.encode([torch.cat([good, good])]), "wrong channels")
+    _refused(lambda: tokenizer.encode([good * 127.5 + 127.5]), "values of 0 to 255")
+    _refused(lambda: tokenizer.encode([good * float("nan")]), "NaN")
+    _refused(lambda: tokenizer(good[None, ..., :-1]), "a side that the stride does not divide")
+    tokens = tokenizer.encode([good])
+    lying = dataclasses.replace(tokens, media=({name: 10**6 for name in tokens.media[0]},))
+    _refused(lambda: tokenizer.decode(lying), "a media size that the grid does not cover")
+
+
+def _refused(call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except ValueError:
+        return
+    raise AssertionError(f"{what} was not refused")
