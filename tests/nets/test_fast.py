@@ -158,7 +158,7 @@ def test_bf16_autocast_runs_backwards():
 def test_refuses_shapes():
     with pytest.raises(ShapeError, match="multiples of 8 x 8, got"):
         FastEncoder()(torch.zeros(1, 3, 16, 20))
-    with pytest.raises(ShapeError, match=r"expected \[batch, 4, height, width\]"):
+    with pytest.raises(ShapeError, match=r"expected \[batch, 16, height, width\]"):
         FastDecoder()(torch.zeros(1, 3, 2, 2))
 
 

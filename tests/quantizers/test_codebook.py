@@ -300,7 +300,7 @@ def test_masked_positions_are_never_chosen():
 @pytest.mark.parametrize("ratio", [0.1, 1, 10, 100])
 def test_stationary_data_replace_few_codes(ratio):
     """Trap 3: below two tokens counted as dead, batches of K tokens replaced 60-80 % each step."""
-    num_codes = 40
+    num_codes = 100
     layer = VectorQuantizer(DIM, num_codes, revive=ReplaceUnused())
     num_tokens = int(ratio * num_codes)
     window = 20 * num_codes  # tokens of the memory
@@ -312,7 +312,7 @@ def test_stationary_data_replace_few_codes(ratio):
         return (int(layer.num_revived) - before) / num_codes
 
     steps = max(window // num_tokens, 5)
-    train(2 * steps)
+    train(4 * steps)
     # Over a whole memory, not only per step.
     assert train(steps) < 0.05
 

@@ -137,7 +137,7 @@ def report(
             console.note(f"  {named_reason(printable(item.input), item.error or '')}")
     if outcome.interrupted:
         num_left = outcome.num_inputs - len(outcome.items)
-        console.error(f"interrupted; {num_left} of {_files(outcome.num_inputs)} not finished.")
+        console.error(f"interrupted; {num_left:,} of {_files(outcome.num_inputs)} not finished.")
     return outcome.exit_status
 
 

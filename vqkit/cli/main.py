@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqkit.cli import decode, encode, evaluate, info, list, reconstruct, verify
+from vqkit.cli import decode, encode, evaluate, info, reconstruct, verify
+from vqkit.cli import list as list_verb
 from vqkit.cli.console import Console
 from vqkit.cli.options import Parser
 from vqkit.cli.usage import UsageError
@@ -17,7 +18,7 @@ __all__ = ["main", "make_parser"]
 
 DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-_VERBS = (encode, decode, reconstruct, verify, info, evaluate, list)
+_VERBS = (encode, decode, reconstruct, verify, info, evaluate, list_verb)
 _EPILOG = """\
 Two grammars: train hands key=value to Hydra (vqkit train --help); all others take the options
 that vqkit VERB --help lists, in any order, with -- before names that begin with a dash.

@@ -23,7 +23,7 @@ from vqkit.cli.options import (
     add_model_options,
     add_output_options,
 )
-from vqkit.cli.sources import expand
+from vqkit.cli.sources import STANDARD_STREAM, expand
 from vqkit.cli.targets import Job, plan
 from vqkit.cli.usage import UsageError
 
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from vqkit.files import dumps, loads, read_info
     from vqkit.metrics import psnr, round_to_eight_bits
 
-    prints = not arguments.json and arguments.output != "-"
+    prints = not arguments.json and arguments.output != STANDARD_STREAM
 
     def work(job: Job) -> dict[str, Any]:
         target = job.written

@@ -107,17 +107,16 @@ def _known(error: BaseException | None) -> VqkitError | None:
 
 def _train(config: "DictConfig") -> int:
     from hydra.utils import instantiate
-    from lightning.pytorch import seed_everything
     from omegaconf import OmegaConf
 
-    from vqkit.training import StopOnInterrupt, make_trainer
+    from vqkit.training import StopOnInterrupt, make_trainer, seed_everything
 
     # Lightning announces the hardware and advertises; what matters is said below.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     output = Path(config.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, output / "config.yaml", resolve=True)
-    seed_everything(config.seed, workers=True, verbose=False)
+    seed_everything(config.seed)
     data = instantiate(config.data, _convert_="all")
     training = instantiate(config.training, _convert_="all")
     callbacks = list(instantiate(config.callbacks, _convert_="all").values())

@@ -45,6 +45,8 @@ DEFINITIONS = {
     "actual_bits_per_pixel": "bytes of the token file, header and checksums included",
     "rate": "sums over all images, ratios of the sums",
     "uniform_usage": "1 - (1 - 1/K)^T, the usage of a uniform source over T tokens and K codes",
+    "time": "encode: pixels to the bytes of a file, decode: bytes to pixels, after one unmeasured "
+    "round; sums over processes, images per second of one process",
     "confidence_95": "mean -/+ Student's t times the standard error",
 }
 """What the numbers of a report mean, written into each."""

@@ -221,4 +221,4 @@ def _blur(maps: Tensor) -> Tensor:
 
 def _halve(media: Tensor) -> Tensor:
     height, width = media.shape[-2:]
-    return F.avg_pool2d(F.pad(media, (0, width % 2, 0, height % 2), mode="constant"), 2)
+    return F.avg_pool2d(F.pad(media, (0, width % 2, 0, height % 2), mode="replicate"), 2)

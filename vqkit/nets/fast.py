@@ -109,7 +109,7 @@ class FastEncoder(nn.Module):
     def __init__(
         self,
         in_channels: int = 3,
-        dim: int = 4,
+        dim: int = 16,
         patch: int = 4,
         widths: Sequence[int] = (32, 96),
         num_blocks: Sequence[int] = (1, 4),
@@ -172,7 +172,7 @@ class FastDecoder(nn.Module):
     def __init__(
         self,
         out_channels: int = 3,
-        dim: int = 4,
+        dim: int = 16,
         patch: int = 4,
         widths: Sequence[int] = (32, 96),
         num_blocks: Sequence[int] = (1, 5),

@@ -5,6 +5,7 @@ from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
+from vqkit.training.random_state import seed_everything
 from vqkit.training.trainer import make_trainer
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "WeightAverage",
     "WeightedLoss",
     "make_trainer",
+    "seed_everything",
 ]
