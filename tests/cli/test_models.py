@@ -12,8 +12,6 @@ from vqkit.cli import model_search
 from vqkit.cli.models import resolve
 from vqkit.errors import ConfigError
 
-FINGERPRINT = "0" * 32
-
 
 @pytest.fixture
 def file(run: Run, model: Path, pictures: Path, tmp_path: Path) -> Path:
@@ -142,3 +140,26 @@ def test_no_network_for_a_name_from_a_file(
     assert asked == [("image/tiny", True)]
     assert run("decode", file, "-m", "image/tiny", "-o", "a.png").status == 2
     assert asked[1:] == [("image/tiny", False)]
+
+
+def test_a_model_is_looked_for_and_loaded_once(
+    run: Run, model: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vqkit.cli import models
+
+    calls = []
+
+    def find(*words: str) -> Path | None:
+        calls.append(words)
+        return model_search.find_fingerprint(*words)
+
+    monkeypatch.setattr(models, "find_fingerprint", find)
+    for name in ("a.vqt", "b.vqt"):
+        shutil.copy(file, name)
+    assert run("decode", "a.vqt", "b.vqt", "--trust", "tests", "--output-dir", "R").status == 1
+    assert len(calls) == 1
+    shutil.copytree(model, "runs/tiny/1/model")
+    ran = run("decode", "a.vqt", "b.vqt", "--trust", "tests", "--output-dir", "R", "-v")
+    assert ran.status == 0
+    assert len(calls) == 2
+    assert ran.err.count("Model image/tiny from") == 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqkit.cli.console import Console, explain, named_reason, printable
+from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.progress import progress_bar
 from vqkit.cli.targets import Job
 from vqkit.errors import VqkitError
@@ -54,11 +55,11 @@ class BatchOutcome:
         return len(self.items) - len(self.failures)
 
     @property
-    def exit_status(self) -> int:
-        """130 interrupted, 1 some failed, 0 all done."""
+    def exit_status(self) -> ExitStatus:
+        """What to tell the shell."""
         if self.interrupted:
-            return 130
-        return 1 if self.failures else 0
+            return ExitStatus.INTERRUPTED
+        return ExitStatus.SOME_FAILED if self.failures else ExitStatus.DONE
 
     def total(self, fact: str) -> int | None:
         """Sum of a fact over the inputs that are done; None where it is not known of all."""
@@ -160,7 +161,8 @@ def list_planned(jobs: Sequence[Job], arguments: argparse.Namespace, console: Co
             console.error(obstacle)
         elif not arguments.json:
             console.data(f"{printable(job.source.name)} -> {printable(job.written.name)}")
-    return 1 if any(obstacle is not None for _, obstacle in rows) else 0
+    has_obstacles = any(obstacle is not None for _, obstacle in rows)
+    return ExitStatus.SOME_FAILED if has_obstacles else ExitStatus.DONE
 
 
 def _attempt(job: Job, work: Callable[[Job], Facts], console: Console) -> ItemOutcome:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqkit.cli.console import Console, explain, named_reason, printable
+from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.media import find_media, read_media
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import (
@@ -113,7 +114,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     else:
         console.data(text_summary(report))
     console.note(f"Wrote {', '.join(printable(str(file)) for file in written)}.")
-    return 1 if report.failures else 0
+    return ExitStatus.SOME_FAILED if report.failures else ExitStatus.DONE
 
 
 class _Images:

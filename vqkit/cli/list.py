@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vqkit.cli.console import Console, printable
+from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.options import Parser, add_talk_options
 from vqkit.cli.usage import UsageError
 
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     listed = {kind: dict(_KINDS[kind]()) for kind in kinds}
     if arguments.json:
         console.document(listed)
-        return 0
+        return ExitStatus.DONE
     for kind, rows in listed.items():
         # A single kind is a plain list, for scripts.
         indent = ""
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         width = max(map(len, rows), default=0)
         for name, text in rows.items():
             console.data(f"{indent}{printable(name):{width}}  {printable(text)}".rstrip())
-    return 0
+    return ExitStatus.DONE
 
 
 def _quantizers() -> Rows:

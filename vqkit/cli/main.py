@@ -10,13 +10,12 @@ from typing import Any
 from vqkit.cli import decode, encode, evaluate, info, reconstruct, verify
 from vqkit.cli import list as list_verb
 from vqkit.cli.console import Console
+from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.options import Parser
 from vqkit.cli.usage import UsageError
 from vqkit.errors import ConfigError, MissingExtraError, VqkitError
 
 __all__ = ["main", "make_parser"]
-
-DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _VERBS = (encode, decode, reconstruct, verify, info, evaluate, list_verb)
 _EPILOG = """\
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = _parse(words)
     except SystemExit as stop:  # argparse has said why
-        return stop.code if isinstance(stop.code, int) else WRONG_USAGE
+        return stop.code if isinstance(stop.code, int) else ExitStatus.WRONG_USAGE
     return _run(parsed, Console(f"vqkit {parsed.verb}", parsed.verbosity, parsed.debug))
 
 
@@ -96,17 +95,17 @@ def _run(parsed: argparse.Namespace, console: Console) -> int:
             return status
     except KeyboardInterrupt:
         console.error("Interrupted.")
-        return INTERRUPTED
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left; what Python flushes at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
+        return ExitStatus.SOME_FAILED
     except (UsageError, ConfigError, MissingExtraError) as error:
         console.failure(error)
-        return WRONG_USAGE
+        return ExitStatus.WRONG_USAGE
     except (VqkitError, OSError) as error:
         console.failure(error)
-        return SOME_FAILED
+        return ExitStatus.SOME_FAILED
 
 
 class _Version(argparse.Action):

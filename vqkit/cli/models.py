@@ -38,7 +38,8 @@ class ModelLoader:
         self.arguments = arguments
         self.console = console
         self.device = _device(arguments.device)
-        self._loaded: dict[str, Tokenizer] = {}
+        self._named: Tokenizer | None = None
+        self._makers: dict[str, Tokenizer | None] = {}
 
     def named(self) -> "Tokenizer":
         """The model of ``--model``.
@@ -46,10 +47,13 @@ class ModelLoader:
         Raises:
             ConfigError: There is no such model, or it is damaged.
         """
+        if self._named is not None:
+            return self._named
         name = self.arguments.model
         path = resolve(name)
         try:
-            return self._load(path)
+            self._named = self._load(path)
+            return self._named
         except (ConfigError, MissingExtraError) as error:
             hint = "" if Path(path).is_dir() else _near(name)
             if not hint:
@@ -64,41 +68,41 @@ class ModelLoader:
         """
         if self.arguments.model is not None:
             return self.named()
-        if tokens.fingerprint in self._loaded:
-            return self._loaded[tokens.fingerprint]
-        path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
-        tokenizer = self._load(str(path)) if path is not None else self._from_hub_cache(tokens)
-        if tokenizer is None or tokenizer.fingerprint != tokens.fingerprint:
+        if tokens.fingerprint not in self._makers:
+            self._makers[tokens.fingerprint] = self._find_maker(tokens)
+        tokenizer = self._makers[tokens.fingerprint]
+        if tokenizer is None:
             raise ModelMismatchError(
                 f"Decoding: expected the model {tokens.tokenizer!r} with fingerprint "
                 f"{tokens.fingerprint}, found none here. Name its folder with -m, or the folder "
                 f"that it lies in with the environment variable {MODELS_VARIABLE}."
             )
-        self._loaded[tokens.fingerprint] = tokenizer
         return tokenizer
 
-    def _from_hub_cache(self, tokens: "Tokens") -> "Tokenizer | None":
-        """A model downloaded before; a token file by itself never makes us go out for one."""
+    def _find_maker(self, tokens: "Tokens") -> "Tokenizer | None":
+        path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
+        if path is not None:
+            return self._load(str(path))
         if tokens.tokenizer.count("/") != 1:
             return None
         try:
-            return self._load(tokens.tokenizer, local_files_only=True)
+            # What was downloaded before; a token file by itself never makes us go out for a model.
+            tokenizer = self._load(tokens.tokenizer, local_files_only=True)
         except VqkitError:
             return None
+        return tokenizer if tokenizer.fingerprint == tokens.fingerprint else None
 
     def _load(self, path: str, *, local_files_only: bool = False) -> "Tokenizer":
-        if path not in self._loaded:
-            from vqkit.tokenizers import Tokenizer
+        from vqkit.tokenizers import Tokenizer
 
-            tokenizer = Tokenizer.from_pretrained(
-                path,
-                revision=self.arguments.revision,
-                local_files_only=local_files_only,
-                trusted=self.arguments.trust,
-            )
-            self._loaded[path] = tokenizer.to(self.device)
-            self.console.detail(f"Model {tokenizer.name} from {path} on {self.device}.")
-        return self._loaded[path]
+        tokenizer = Tokenizer.from_pretrained(
+            path,
+            revision=self.arguments.revision,
+            local_files_only=local_files_only,
+            trusted=self.arguments.trust,
+        )
+        self.console.detail(f"Model {tokenizer.name} from {path} on {self.device}.")
+        return tokenizer.to(self.device)
 
 
 def resolve(name: str) -> str:
