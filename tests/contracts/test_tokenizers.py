@@ -20,7 +20,7 @@ def fast(channels: int = 3) -> Tokenizer:
 
 def vqgan() -> Tokenizer:
     options = {
-        "base_width": 64,
+        "base_width": 32,
         "multipliers": (1, 1, 1),
         "num_res_blocks": 1,
         "latent_width": 32,

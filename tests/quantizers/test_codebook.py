@@ -312,7 +312,7 @@ def test_stationary_data_replace_few_codes(ratio):
         return (int(layer.num_revived) - before) / num_codes
 
     steps = max(window // num_tokens, 5)
-    train(4 * steps)
+    train(3 * steps)
     # Over a whole memory, not only per step.
     assert train(steps) < 0.05
 

@@ -109,7 +109,8 @@ def test_centres_left_empty_move_to_different_samples(monkeypatch):
     monkeypatch.setattr(kmeans_module, "_seed", lambda samples, num_codes: far.clone())
     for seed in range(20):
         torch.manual_seed(seed)
-        centres, counts = kmeans(samples, 4, iterations=3)
+        assert len(kmeans(samples, 4, iterations=1)[0].unique(dim=0)) == 4
+        centres, counts = kmeans(samples, 4, iterations=5)
         assert len(centres.unique(dim=0)) == 4
         assert (counts > 0).all()
 

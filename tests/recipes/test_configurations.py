@@ -199,9 +199,9 @@ def test_an_unknown_recipe_lists_the_known(capsys):
 
 def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["output_dir=out", "quantizer.inner.levels=[1]"]) == 1
+    assert main(["output_dir=out", "quantizer.codebook_size=1"]) == 1
     err = capsys.readouterr().err
-    assert "Levels: expected" in err
+    assert "codebook_size >= 2" in err
     assert "Traceback" not in err
 
 

@@ -106,6 +106,7 @@ def _known(error: BaseException | None) -> VqkitError | None:
 
 
 def _train(config: "DictConfig") -> int:
+    import torch
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
@@ -124,6 +125,8 @@ def _train(config: "DictConfig") -> int:
     settings: dict[str, Any] = OmegaConf.to_container(config.trainer, resolve=True)  # type: ignore[assignment]
     for key in ("max_steps", "warmup_steps", "log_every"):
         del settings[key]  # the module's and the schedule's
+    if (num_threads := settings.pop("num_threads")) is not None:
+        torch.set_num_threads(num_threads)
     trainer = make_trainer(callbacks=callbacks, logger=loggers, **settings)
     num_parameters = sum(p.numel() for p in training.tokenizer.parameters())
     _say(f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} images")

@@ -9,9 +9,14 @@ from vqkit.shapes import Float
 __all__ = ["Patchify", "Unpatchify"]
 
 
+def _numbers(count: int) -> Tensor:
+    # Not on the meta device, where models are tried out before loading: the basis is no weight.
+    return torch.arange(count, dtype=torch.float64, device="cpu")
+
+
 def _cosines(size: int) -> Tensor:
     """Orthonormal DCT-II basis, one frequency per row."""
-    index = torch.arange(size, dtype=torch.float64)
+    index = _numbers(size)
     basis = torch.cos(torch.pi * index[:, None] * (index + 0.5) / size) * (2.0 / size) ** 0.5
     basis[0] /= 2.0**0.5
     return basis
@@ -21,7 +26,7 @@ def _transform(channels: int, patch: int) -> tuple[Tensor, Tensor]:
     """Basis ``[features, channels, patch, patch]`` and the expected size of each feature."""
     colour, space = _cosines(channels), _cosines(patch)
     basis = torch.einsum("ac,yi,xj->ayxcij", colour, space, space)
-    axes = (torch.arange(n, dtype=torch.float64) for n in (channels, patch, patch))
+    axes = (_numbers(n) for n in (channels, patch, patch))
     frequency = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()
     # A flat patch of +-1/2 gives its mean the size sqrt(features) / 2; the rest falls as 1 / f.
     size = (channels * patch**2) ** 0.5 / 2 / (1 + frequency)

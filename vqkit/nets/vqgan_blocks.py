@@ -1,5 +1,6 @@
 """Blocks of the VQGAN family: normalisation, residual block, attention, resampling."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +23,14 @@ def group_norm(width: int) -> nn.GroupNorm:
             f"Group normalisation: expected a width that {_NUM_GROUPS} divides, got {width}. "
             f"Choose base_width so that each level's base_width * multiplier is such a multiple."
         )
-    return nn.GroupNorm(_NUM_GROUPS, width, eps=1e-6)
+    return _GroupNorm(_NUM_GROUPS, width, eps=1e-6)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Takes groups of a single value too, as a 1x1 image makes them, where PyTorch's raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ResidualBlock(nn.Module):

@@ -10,13 +10,14 @@ import math
 import torch
 from torch import Tensor
 
-from vqkit.ops.nearest_scores import comparable_rows
+from vqkit.ops.nearest_scores import comparable_rows, rows_at_once
 from vqkit.shapes import Float, Int
 
 __all__ = ["nearest_exactly"]
 
 _ELEMENTS_AT_ONCE = 2**19
 _WORTH_SORTING = 2**24
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def nearest_exactly(
@@ -36,18 +37,22 @@ def nearest_exactly(
 
 def _distinct_rows(rows: Tensor) -> tuple[Int[Tensor, " distinct"], Int[Tensor, " rows"]]:
     """Lowest index of each distinct row, and for every row which of these it equals."""
-    inverse = torch.unique(rows, dim=0, return_inverse=True)[1]
+    # As integers: a sort of NaN is undefined.
+    bits = rows.contiguous().view(_INTEGERS[rows.element_size()])
+    inverse = torch.unique(bits, dim=0, return_inverse=True)[1]
     positions = torch.arange(len(rows), device=rows.device)
     first = torch.full_like(positions, len(rows)).scatter_reduce(0, inverse, positions, "amin")
     return first[: int(inverse.max()) + 1], inverse
 
 
 def _nearest(z: Tensor, codebook: Tensor, metric: str) -> Int[Tensor, " tokens"]:
-    codes_at_once = max(1, min(len(codebook), _ELEMENTS_AT_ONCE // (4 * z.shape[1])))
+    codes_at_once = rows_at_once(codebook)
     tokens_at_once = max(1, _ELEMENTS_AT_ONCE // max(codes_at_once, z.shape[1]))
     index = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     for chunk, result in zip(z.split(tokens_at_once), index.split(tokens_at_once), strict=True):
         tokens = comparable_rows(chunk, metric)
+        finite = tokens.sum(1).isfinite()
+        tokens = torch.where(finite[:, None], tokens, 0)
         smallest = torch.full_like(tokens[:, 0], math.inf)
         ceiling = smallest.clone()
         for first in range(0, len(codebook), codes_at_once):
@@ -64,6 +69,7 @@ def _nearest(z: Tensor, codebook: Tensor, metric: str) -> Int[Tensor, " tokens"]
                 )
                 result.copy_(torch.where(best < smallest, lowest, result))
                 smallest = best
+        result.masked_fill_(~finite, 0)
     return index
 
 
@@ -72,19 +78,17 @@ def _candidates(
 ) -> tuple[Int[Tensor, "pairs 2"], Float[Tensor, " tokens"]]:
     """Pairs of token and code that may be nearest, and squared distances that bound the nearest.
 
-    The squared distances come from a matrix product about the mean of the codes; ``error`` bounds
+    The squared distances come from a matrix product about the mean of the tokens; ``error`` bounds
     their rounding and that of the distances that decide, with a margin of more than ten.
     """
-    finite = codes.sum(1).isfinite()
-    codes = torch.where(finite[:, None], codes, 0)
-    centre = codes.mean(0)
+    centre = tokens.mean(0)
     tokens, codes = tokens - centre, codes - centre
     squares = tokens.square().sum(1, keepdim=True)
-    distances = (squares + codes.square().sum(1)).addmm_(tokens, codes.T, alpha=-2)
-    distances[:, ~finite] = math.inf
+    distances = torch.addmm(squares + codes.square().sum(1), tokens, codes.T, alpha=-2)
+    distances.nan_to_num_(nan=math.inf, posinf=math.inf)  # codes that are not finite
     nearest = distances.amin(1)
     reach = 2 * squares[:, 0].sqrt() + nearest.clamp(min=0).sqrt()
     error = 64 * (tokens.shape[1] + 8) * 2.0**-53 * reach.square()
     ceiling = torch.minimum(ceiling, nearest + error)
-    possible = (distances - error[:, None] <= ceiling[:, None]) & finite
-    return possible.nonzero(), ceiling
+    limit = torch.where(ceiling.isfinite(), ceiling, -math.inf)
+    return (distances - error[:, None] <= limit[:, None]).nonzero(), ceiling

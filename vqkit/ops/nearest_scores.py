@@ -1,9 +1,9 @@
 """A codebook moved to its own mean, the float32 scores it gives, and how wrong they can be.
 
-With ``e`` and ``z`` measured from the mean of the codebook, ``|z - e|^2 = |z|^2 + 2 (|e|^2 / 2 - z e)``:
-the nearest code has the lowest *score* ``|e|^2 / 2 - z e``, one multiplication per entry. Without
-the move both terms are large and almost equal as soon as the data lie far from the origin, and
-float32 loses the answer: at offset 100 and spread 0.1 for every second token.
+With ``e`` and ``z`` measured from the mean of the codebook, the nearest code has the lowest score
+``|e|^2 / 2 - z e``, half of ``|z - e|^2 - |z|^2``, at one multiplication per entry. Without the
+move both terms are large and almost equal as soon as the data lie far from the origin, and float32
+loses the answer: at offset 100 and spread 0.1 for every second token.
 """
 
 import math
@@ -16,25 +16,42 @@ from torch import Tensor
 
 from vqkit.shapes import Bool, Float, Int
 
-__all__ = ["UNREACHABLE", "CentredCodes", "Found", "Search", "centre_codes", "comparable_rows"]
+__all__ = [
+    "UNREACHABLE",
+    "CentredCodes",
+    "Found",
+    "Search",
+    "centre_codes",
+    "comparable_rows",
+    "rows_at_once",
+]
 
 UNREACHABLE = 2.0**110
 """Score of a code that must not be chosen, above every score of a usable query."""
 
 _LONGEST_QUERY = 2.0**60
-_ELEMENTS_AT_ONCE = 2**18
 
 
 class Found(NamedTuple):
     """What a search returns per query: the best code, its score, the best score of all others."""
 
-    index: Int[Tensor, " tokens"]
+    indices: Int[Tensor, " tokens"]
     score: Float[Tensor, " tokens"]
     runner_up: Float[Tensor, " tokens"]
 
 
 Search = Callable[[Tensor], Found]
 """A backend bound to a codebook: finite float32 queries ``[tokens, dim]`` to what it found."""
+
+
+def rows_at_once(rows: Float[Tensor, "rows dim"]) -> int:
+    """How many rows to handle per operation, so that memory stays bounded.
+
+    On a CPU, torch does operations below 32,768 elements on the calling thread. Above, it waits for
+    all its threads after every one, which gains little here and is slow when the machine is busy.
+    """
+    elements = 2**15 - 1 if rows.device.type == "cpu" else 2**22
+    return max(1, elements // rows.shape[1])
 
 
 def comparable_rows(rows: Float[Tensor, "rows dim"], metric: str) -> Float[Tensor, "rows dim"]:
@@ -90,9 +107,7 @@ class CentredCodes:
             lengths = torch.where(usable, lengths, math.inf)
         return queries, lengths
 
-    def doubtful(
-        self, found: Found, lengths: Float[Tensor, " tokens"]
-    ) -> Bool[Tensor, " tokens"]:
+    def doubtful(self, found: Found, lengths: Float[Tensor, " tokens"]) -> Bool[Tensor, " tokens"]:
         """Tokens whose nearest code float32 does not prove.
 
         Rounding the query, the code and a sum of ``dim + 1`` products in any order changes a score
@@ -113,27 +128,19 @@ def centre_codes(
     # Float32 tokens are centred in float32: a centre that float32 holds exactly costs one rounding.
     exact = metric == "cosine" or torch.float64 in (dtype, codebook.dtype)
     centre = _mean(codebook, metric).to(torch.float64 if exact else torch.float32)
-    points, squares = _centred(codebook, metric, centre, 1.0)
     scale = 1.0
-    longest = _longest(squares)
+    points, half_norms, shortest, longest = _centred(codebook, metric, centre, scale)
     if longest > 0 and not 2.0**-30 < longest < 2.0**30:
         limit = 1000 if exact else 100
         scale = 2.0 ** min(max(-math.frexp(longest)[1], -limit), limit)
-        points, squares = _centred(codebook, metric, centre, scale)
-        longest = _longest(squares)
-    half_norms = torch.where(squares.isfinite(), 0.5 * squares, UNREACHABLE).float()
-    shortest = math.sqrt(squares.min().item())
+        points, half_norms, shortest, longest = _centred(codebook, metric, centre, scale)
     return CentredCodes(metric, centre, scale, points, half_norms, shortest, longest)
-
-
-def _longest(squares: Tensor) -> float:
-    return math.sqrt(torch.where(squares.isfinite(), squares, 0).max().item())
 
 
 def _mean(codebook: Tensor, metric: str) -> Float[Tensor, " dim"]:
     total = torch.zeros(codebook.shape[1], dtype=torch.float64, device=codebook.device)
     count = torch.zeros((), dtype=torch.int64, device=codebook.device)
-    for chunk in codebook.split(max(1, _ELEMENTS_AT_ONCE // codebook.shape[1])):
+    for chunk in codebook.split(rows_at_once(codebook)):
         rows = comparable_rows(chunk, metric)
         finite = rows.sum(1).isfinite()
         total += torch.where(finite[:, None], rows, 0).sum(0)
@@ -143,15 +150,21 @@ def _mean(codebook: Tensor, metric: str) -> Float[Tensor, " dim"]:
 
 def _centred(
     codebook: Tensor, metric: str, centre: Tensor, scale: float
-) -> tuple[Float[Tensor, "codes dim"], Float[Tensor, " codes"]]:
-    """Points in float32 and their squared lengths in float64, infinite for codes that are not."""
+) -> tuple[Float[Tensor, "codes dim"], Float[Tensor, " codes"], float, float]:
+    """Points, half norms, and the shortest and the longest length of a point."""
     points = torch.empty(codebook.shape, dtype=torch.float32, device=codebook.device)
-    squares = torch.empty(len(codebook), dtype=torch.float64, device=codebook.device)
-    size = max(1, _ELEMENTS_AT_ONCE // codebook.shape[1])
-    for chunk, into, lengths in zip(
-        codebook.split(size), points.split(size), squares.split(size), strict=True
+    half_norms = torch.empty(len(codebook), dtype=torch.float32, device=codebook.device)
+    shortest = torch.full((), math.inf, dtype=torch.float64, device=codebook.device)
+    longest = torch.zeros_like(shortest)
+    size = rows_at_once(codebook)
+    for chunk, point, half_norm in zip(
+        codebook.split(size), points.split(size), half_norms.split(size), strict=True
     ):
         rows = (comparable_rows(chunk, metric) - centre) * scale
-        lengths.copy_(rows.square().sum(1).nan_to_num(nan=math.inf))
-        into.copy_(torch.where(lengths.isfinite()[:, None], rows, 0))
-    return points, squares
+        squares = rows.square().sum(1)
+        finite = squares.isfinite()
+        point.copy_(torch.where(finite[:, None], rows, 0))
+        half_norm.copy_(torch.where(finite, 0.5 * squares, UNREACHABLE))
+        shortest = torch.minimum(shortest, torch.where(finite, squares, math.inf).min())
+        longest = torch.maximum(longest, torch.where(finite, squares, 0).max())
+    return points, half_norms, math.sqrt(shortest.item()), math.sqrt(longest.item())

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
 from vqkit.quantizers import Quantizer, QuantizerOutput
@@ -258,7 +259,7 @@ class Tokenizer(nn.Module):
         stored = folder.read(path)
         # Shapes first, on no memory: a hostile configuration must not allocate what its weights
         # do not fill.
-        with torch.device("meta"):
+        with torch.device("meta"), _SkipRandom():
             folder.check_shapes(stored, _build_tokenizer(stored.config, trusted).state_dict())
         tokenizer = _build_tokenizer(stored.config, trusted)
         tokenizer.load_state_dict(stored.state, strict=True)
@@ -371,6 +372,21 @@ class Tokenizer(nn.Module):
                     f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
                     f"{grid}."
                 )
+
+
+class _SkipRandom(TorchFunctionMode):
+    """Leaves initial values undrawn: without memory there are none, and it would load the compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _build_tokenizer(config: dict[str, Any], trusted: Sequence[str]) -> Tokenizer:
