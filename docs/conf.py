@@ -14,3 +14,4 @@ myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 nitpicky = False
+napoleon_use_ivar = True

@@ -159,7 +159,8 @@ def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Pa
         save_pictures(report, output, [codec_reference(held_out[:8], "webp")])
         print(text_summary(report))
         if held_out:
-            _round_trip(tokenizer, *held_out[0], output)
+            name, image = held_out[0]
+            _round_trip(tokenizer, name, image, output)
     train = itertools.islice(data.train.items(), settings.max_train_images)
     on_train = evaluate(tokenizer, train, dataset=f"{config.name}: training images", lpips=lpips)
     on_train.save(output / "training_images")

@@ -196,7 +196,7 @@ def check_bad_input(tokenizer: Tokenizer) -> None:
     _refused(lambda: tokenizer.encode([good * float("nan")]), "NaN")
     _refused(lambda: tokenizer(good[None, ..., :-1]), "a side that the stride does not divide")
     tokens = tokenizer.encode([good])
-    lying = dataclasses.replace(tokens, media=(dict.fromkeys(tokens.media[0], 10 ** 6),))
+    lying = dataclasses.replace(tokens, media=(dict.fromkeys(tokens.media[0], 10**6),))
     _refused(lambda: tokenizer.decode(lying), "a media size that the grid does not cover")
 
 

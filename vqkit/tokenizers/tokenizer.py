@@ -375,7 +375,7 @@ class Tokenizer(nn.Module):
 
 
 class _SkipRandom(TorchFunctionMode):
-    """Leaves initial values undrawn: without memory there are none, and it would load the compiler."""
+    """Leaves initial values undrawn: they have no memory, and it would load the compiler."""
 
     def __torch_function__(
         self,
