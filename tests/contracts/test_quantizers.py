@@ -38,7 +38,7 @@ def make(path: Path) -> Quantizer:
 
 
 def test_every_configuration_is_seen():
-    assert len(CONFIGS) == 9
+    assert len(CONFIGS) == 10
 
 
 @pytest.mark.parametrize("check", quantizer_checks(), ids=lambda check: check.__name__)

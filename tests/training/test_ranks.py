@@ -28,41 +28,46 @@ def train(module, batch_size: int, resume=None, callbacks=(), **options):
     return data
 
 
-def _two_ranks(rank, join):
+class _TwoRanks:
     """Train as one of two ranks, then resume from a checkpoint of the second step."""
-    os.environ.update(
-        {
-            "TORCHELASTIC_RUN_ID": "test",
-            "MASTER_ADDR": "127.0.0.1",
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "LOCAL_WORLD_SIZE": "2",
-            "GROUP_RANK": "0",
-        }
-    )
-    folder = os.environ["VQKIT_TEST_FOLDER"]
-    module = make()
-    data = train(module, 4, callbacks=[Checkpoints(folder, every=2, keep=True)], devices=2)
-    resumed = make()
-    train(resumed, 4, resume=f"{folder}/step_00000002.ckpt", devices=2)
-    differing = [
-        name
-        for name, value in module.state_dict().items()
-        if not torch.equal(value, resumed.state_dict()[name])
-    ]
-    return {"state": module.state_dict(), "position": data.position, "differing": differing}
+
+    def __init__(self, folder: str, port: int):
+        self.folder, self.port = folder, port
+
+    def __call__(self, rank, join):
+        os.environ.update(
+            {
+                "TORCHELASTIC_RUN_ID": "test",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(self.port),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "GROUP_RANK": "0",
+            }
+        )
+        module = make()
+        checkpoints = Checkpoints(self.folder, every=2, keep=True)
+        data = train(module, 4, callbacks=[checkpoints], devices=2)
+        resumed = make()
+        train(resumed, 4, resume=f"{self.folder}/step_00000002.ckpt", devices=2)
+        differing = [
+            name
+            for name, value in module.state_dict().items()
+            if not torch.equal(value, resumed.state_dict()[name])
+        ]
+        return {"state": module.state_dict(), "position": data.position, "differing": differing}
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
-def test_two_ranks_equal_one_process(tmp_path, monkeypatch):
+def test_two_ranks_equal_one_process(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("VQKIT_TEST_FOLDER", str(tmp_path))
+        port = free.getsockname()[1]
     single = make()
     data = train(single, 8)
-    first, second = run_ranks(_two_ranks, timeout_seconds=200)
+    first, second = run_ranks(_TwoRanks(str(tmp_path), port), timeout_seconds=200)
     assert first["position"] == second["position"] == data.position == STEPS * 8
     for name, value in single.state_dict().items():
         # Sums in another order: equal up to rounding, which Adam's first steps magnify.

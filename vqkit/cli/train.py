@@ -152,9 +152,7 @@ def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Pa
     lpips = instantiate(settings.lpips) if settings.lpips else "no LPIPS weights were configured"
     if data.validation is not None:
         held_out = list(itertools.islice(data.validation.items(), settings.max_images))
-        report = evaluate(
-            tokenizer, held_out, dataset=f"{config.name}: held-out images", lpips=lpips
-        )
+        report = evaluate(tokenizer, held_out, dataset="held-out images", lpips=lpips)
         report.save(output)
         save_pictures(report, output, [codec_reference(held_out[:8], "webp")])
         print(text_summary(report))
@@ -162,7 +160,7 @@ def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Pa
             name, image = held_out[0]
             _round_trip(tokenizer, name, image, output)
     train = itertools.islice(data.train.items(), settings.max_train_images)
-    on_train = evaluate(tokenizer, train, dataset=f"{config.name}: training images", lpips=lpips)
+    on_train = evaluate(tokenizer, train, dataset="training images", lpips=lpips)
     on_train.save(output / "training_images")
     save_pictures(on_train, output / "training_images")
     _print_usage(on_train)

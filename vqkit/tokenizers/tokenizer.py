@@ -54,9 +54,9 @@ class Tokenizer(nn.Module):
     >>> from vqkit.nets import FastDecoder, FastEncoder
     >>> from vqkit.quantizers import FSQ, Factorized
     >>> from vqkit.tokenizers import ImageFrontend
-    >>> tokenizer = Tokenizer(
-    ...     ImageFrontend(), FastEncoder(dim=16), Factorized(FSQ([8, 8, 8]), 16),
-    FastDecoder(dim=16) ... )
+    >>> encoder, decoder = FastEncoder(dim=16), FastDecoder(dim=16)
+    >>> quantizer = Factorized(FSQ([8, 8, 8]), dim=16)
+    >>> tokenizer = Tokenizer(ImageFrontend(), encoder, quantizer, decoder)
     >>> tokens = tokenizer.encode([torch.zeros(3, 30, 45)])
     >>> tokens.indices.shape, tokenizer.decode(tokens)[0].shape
     (torch.Size([1, 4, 6, 1]), torch.Size([3, 30, 45]))
