@@ -17,7 +17,7 @@ from vqkit.ops.nearest_scores import centre_codes
 @pytest.mark.parametrize("dim", [1, 7, 8, 64, 300])
 @pytest.mark.parametrize("codes", [1, 16, 63, 64, 65, 1500])
 def test_sizes(dim: int, codes: int) -> None:
-    centred = centre_codes(torch.randn(codes, dim), "euclidean", torch.float32)
+    centred = centre_codes(torch.randn(codes, dim), torch.zeros(1, dim), "euclidean")
     search = CompiledSearch(centred)
     for tokens in (1, 4, 255, 257):
         queries = torch.randn(tokens, dim) / dim**0.5
@@ -25,7 +25,7 @@ def test_sizes(dim: int, codes: int) -> None:
 
 
 def test_more_blocks_than_fit_the_cache() -> None:
-    centred = centre_codes(torch.randn(40_000, 3), "euclidean", torch.float32)
+    centred = centre_codes(torch.randn(40_000, 3), torch.zeros(1, 3), "euclidean")
     queries = torch.randn(300, 3)
     check(CompiledSearch(centred)(queries), centred, queries)
 

@@ -38,7 +38,6 @@ def test_squares_that_differ_in_the_last_bit_only() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_identical_rows_are_found(dtype: torch.dtype) -> None:
     rows = torch.randn(20, 3).to(dtype)
-    rows[4] = math.nan
     rows[5] = 0.0
     picks = torch.randint(20, (1000,))
     repeated = rows[picks]
@@ -46,7 +45,7 @@ def test_identical_rows_are_found(dtype: torch.dtype) -> None:
     distinct, copies = nearest_exact._distinct_rows(repeated)
     assert len(distinct) == len(picks.unique())
     assert torch.equal(distinct, distinct.sort().values)
-    assert torch.equal(repeated[distinct][copies].nan_to_num(7), repeated.nan_to_num(7))
+    assert torch.equal(repeated[distinct][copies], repeated)
     first = {int(pick): int((picks == pick).nonzero()[0]) for pick in picks.unique()}
     assert distinct.tolist() == sorted(first.values())
 

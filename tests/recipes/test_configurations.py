@@ -155,7 +155,6 @@ def test_two_steps_of_every_recipe(recipe, photos, tmp_path, capsys, monkeypatch
             f"recipe={recipe}",
             "output_dir=out",
             "trainer.max_steps=2",
-            "trainer.warmup_steps=0",
             "trainer.log_every=1",
             "trainer.validate_every=1",
             "trainer.accelerator=cpu",

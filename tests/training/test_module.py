@@ -218,6 +218,9 @@ def test_learning_rate():
     assert rate(9) == 1.0
     assert rate(55) == pytest.approx(0.55)
     assert rate(100) == rate(1000) == pytest.approx(0.1)
+    assert WarmupCosine(total_steps=2, warmup_steps=100)(1) == pytest.approx(0.02)
+    with pytest.raises(ConfigError, match="warmup_steps >= 0"):
+        WarmupCosine(10, -1)
     module = tiny.training(4, gan=False, learning_rate=WarmupCosine(4, 0, 0.0))
     trainer, _ = fit(module)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-2 * rate_at(3, 4))

@@ -47,10 +47,10 @@ class WarmupCosine(LearningRate):
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse a warm-up that never ends."""
-        if not 0 <= self.warmup_steps <= self.total_steps or self.total_steps < 1:
+        """Refuse counts that make no sense; a trial run may well end within the warm-up."""
+        if self.warmup_steps < 0 or self.total_steps < 1:
             raise ConfigError(
-                "WarmupCosine: expected 0 <= warmup_steps <= total_steps, got "
+                "WarmupCosine: expected warmup_steps >= 0 and total_steps >= 1, got "
                 f"{self.warmup_steps} and {self.total_steps}."
             )
 
