@@ -12,7 +12,7 @@ from vqkit.errors import ConfigError, MissingExtraError, ShapeError
 from vqkit.ops.nearest_exact import nearest_exactly
 from vqkit.ops.nearest_scores import CentredCodes, Search, centre_codes, rows_at_once
 from vqkit.ops.nearest_tiled import TiledSearch
-from vqkit.shapes import Float, Int
+from vqkit.shapes import Bool, Float, Int
 
 __all__ = ["nearest_code"]
 
@@ -38,8 +38,9 @@ def nearest_code(
     divided by their length, ViT-VQGAN, arXiv 2110.04627, section 3.2. The answer is exact: the
     squared differences, summed in float64, have their minimum at this code, and of equal ones the
     lowest index is taken, whatever the backend, the device, the offset and the scale of the data.
-    Float32 scores around the mean of the codebook decide where their error bound lets them, the
-    other tokens are compared in float64. No matrix of tokens x codes is built and no gradient kept.
+    Float32 scores, measured from the middle of the data, decide where their error bound lets them;
+    the other tokens are compared in float64. Nothing of size tokens x codes is built, no gradient
+    kept.
 
     A code with a NaN or an infinity is never chosen, nor is a zero code under ``cosine``. A token
     with one (a zero token under ``cosine``) gets index 0, as does every token if no code can be
@@ -71,39 +72,48 @@ def nearest_code(
 # An operator of its own, so that torch.compile takes it as it is and no mode sees its tiles.
 @torch.library.custom_op("vqkit::nearest_code", mutates_args=())
 def _nearest_code(z: Tensor, codebook: Tensor, metric: str, backend: str) -> Tensor:
-    index = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     if len(z) == 0:
-        return index
+        return torch.zeros(0, dtype=torch.int64, device=z.device)
     with torch.autocast(z.device.type, enabled=False):
-        codes = centre_codes(codebook, metric, z.dtype)
-        search, num_threads = _search(codes, backend, len(z) * codebook.numel())
-        if num_threads == 1:
-            size = max(1, _ELEMENTS_AT_ONCE // z.shape[1])
-        else:
-            size = min(rows_at_once(z), -(-len(z) // (_TASKS_PER_THREAD * num_threads)))
-        doubtful = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-
-        def decide(start: int) -> None:
-            rows = slice(start, start + size)
-            queries, lengths = codes.queries(z[rows])
-            found = search(queries)
-            index[rows] = found.indices
-            doubtful[rows] = codes.doubtful(found, lengths)
-
-        if num_threads == 1:
-            for start in range(0, len(z), size):
-                decide(start)
-        else:
-            with ThreadPoolExecutor(num_threads) as pool:
-                list(pool.map(decide, range(0, len(z), size)))
+        indices, doubtful = _nearest_by_score(z, codebook, metric, backend)
         if doubtful.any():
-            index[doubtful] = nearest_exactly(z[doubtful], codebook, metric)
-    return index
+            indices[doubtful] = nearest_exactly(z[doubtful], codebook, metric)
+    return indices
 
 
 @_nearest_code.register_fake
 def _(z: Tensor, codebook: Tensor, metric: str, backend: str) -> Tensor:
     return z.new_empty(z.shape[0], dtype=torch.int64)
+
+
+def _nearest_by_score(
+    z: Tensor, codebook: Tensor, metric: str, backend: str
+) -> tuple[Int[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
+    """Codes of the lowest float32 scores, and the tokens that may deserve another one."""
+    codes = centre_codes(codebook, z, metric)
+    search, num_threads = _search(codes, backend, len(z) * codebook.numel())
+    size = max(1, _ELEMENTS_AT_ONCE // z.shape[1])
+    if num_threads > 1:
+        size = -(-len(z) // (_TASKS_PER_THREAD * num_threads))
+        size = min(size, rows_at_once(z.shape[1], z.device))
+    indices = torch.empty(len(z), dtype=torch.int64, device=z.device)
+    doubtful = torch.empty(len(z), dtype=torch.bool, device=z.device)
+
+    def decide(start: int) -> None:
+        rows = slice(start, start + size)
+        queries, lengths = codes.queries(z[rows])
+        found = search(queries)
+        indices[rows] = found.indices
+        doubtful[rows] = codes.doubtful(found, lengths)
+
+    starts = range(0, len(z), size)
+    if num_threads == 1:
+        for start in starts:
+            decide(start)
+    else:
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(decide, starts))
+    return indices, doubtful
 
 
 def _search(codes: CentredCodes, backend: str, work: int) -> tuple[Search, int]:

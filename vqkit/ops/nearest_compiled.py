@@ -13,7 +13,8 @@ from typing import Any, no_type_check
 import torch
 from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import float32, njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
+from numba.core import config as numba_config
 from numba.extending import intrinsic
 from torch import Tensor
 
@@ -24,7 +25,7 @@ __all__ = ["CompiledSearch"]
 
 _TOKENS = 4
 _LANES = 16
-_FEATURES = config.CPU_FEATURES or binding.get_host_cpu_features().flatten()
+_FEATURES = vars(numba_config)["CPU_FEATURES"] or binding.get_host_cpu_features().flatten()
 # The scores of 4 tokens with 64 or 16 codes fill half of the registers of AVX-512 or AVX2.
 _VECTORS = 4 if "+avx512f" in _FEATURES.split(",") else 1
 _BLOCK = _LANES * _VECTORS

@@ -1,9 +1,9 @@
-"""A codebook moved to its own mean, the float32 scores it gives, and how wrong they can be.
+"""A codebook measured from the middle of the data, the float32 scores it gives, their error.
 
-With ``e`` and ``z`` measured from the mean of the codebook, the nearest code has the lowest score
-``|e|^2 / 2 - z e``, half of ``|z - e|^2 - |z|^2``, at one multiplication per entry. Without the
-move both terms are large and almost equal as soon as the data lie far from the origin, and float32
-loses the answer: at offset 100 and spread 0.1 for every second token.
+With ``z`` and ``e`` measured from there, the nearest code has the lowest score ``|e|^2 / 2 - z e``,
+half of ``|z - e|^2 - |z|^2``, at one multiplication per entry. Measured from the origin, both terms
+are large and almost equal as soon as the data lie far from it, and float32 loses the answer: at
+offset 100 and spread 0.1 for every second token.
 """
 
 import math
@@ -23,6 +23,7 @@ __all__ = [
     "Search",
     "centre_codes",
     "comparable_rows",
+    "middle",
     "rows_at_once",
 ]
 
@@ -30,6 +31,7 @@ UNREACHABLE = 2.0**110
 """Score of a code that must not be chosen, above every score of a usable query."""
 
 _LONGEST_QUERY = 2.0**60
+_SAMPLES = 64
 
 
 class Found(NamedTuple):
@@ -44,14 +46,13 @@ Search = Callable[[Tensor], Found]
 """A backend bound to a codebook: finite float32 queries ``[tokens, dim]`` to what it found."""
 
 
-def rows_at_once(rows: Float[Tensor, "rows dim"]) -> int:
-    """How many rows to handle per operation, so that memory stays bounded.
+def rows_at_once(width: int, device: torch.device) -> int:
+    """How many rows of this width to handle per operation, so that memory stays bounded.
 
     On a CPU, torch does operations below 32,768 elements on the calling thread. Above, it waits for
     all its threads after every one, which gains little here and is slow when the machine is busy.
     """
-    elements = 2**15 - 1 if rows.device.type == "cpu" else 2**22
-    return max(1, elements // rows.shape[1])
+    return max(1, (2**15 - 1 if device.type == "cpu" else 2**22) // width)
 
 
 def comparable_rows(rows: Float[Tensor, "rows dim"], metric: str) -> Float[Tensor, "rows dim"]:
@@ -71,7 +72,7 @@ class CentredCodes:
 
     Attributes:
         metric: ``euclidean`` or ``cosine``.
-        centre: mean of the finite codes, in the dtype in which queries are centred.
+        centre: where both are measured from, in the dtype in which tokens are moved.
         scale: power of two that brings codes of extreme size into float32's range, usually 1.
         points: ``(code - centre) * scale``, zero where a code is not finite.
         half_norms: half of each point's squared length, ``UNREACHABLE`` where a code is not finite.
@@ -107,27 +108,31 @@ class CentredCodes:
             lengths = torch.where(usable, lengths, math.inf)
         return queries, lengths
 
-    def doubtful(self, found: Found, lengths: Float[Tensor, " tokens"]) -> Bool[Tensor, " tokens"]:
-        """Tokens whose nearest code float32 does not prove.
+    def score_error(self, lengths: Float[Tensor, " tokens"]) -> Float[Tensor, " tokens"]:
+        """Bound on the error of the scores that matter, for queries of these lengths.
 
         Rounding the query, the code and a sum of ``dim + 1`` products in any order changes a score
-        by at most ``(dim + 4) u (|z| |e| + |e|^2 / 2)`` with ``u = 2^-24``. Neither the code found
-        nor the true one is longer than ``4 (|z| + shortest)``: beyond that the score exceeds the
-        one of the shortest code. A runner-up more than twice the error behind is proven farther.
+        by at most ``(dim + 4) u (|z| |e| + |e|^2 / 2)`` with ``u = 2^-24``. Neither the true code
+        nor the one with the lowest score is longer than ``4 (|z| + shortest)``: beyond that the
+        score exceeds the one of the shortest code.
         """
         reach = (4 * (lengths + self.shortest)).clamp(max=self.longest)
         relative = 1.05 * (len(self.centre) + 8) * 2.0**-24
-        error = relative * reach * (lengths + 0.5 * reach) + 2.0**-100
-        return ~(found.runner_up - found.score > 2 * error)  # so that NaN counts as doubt
+        return relative * reach * (lengths + 0.5 * reach) + 2.0**-100
+
+    def doubtful(self, found: Found, lengths: Float[Tensor, " tokens"]) -> Bool[Tensor, " tokens"]:
+        """Tokens whose nearest code the scores do not prove: the runner-up is within the errors."""
+        # Negated, so that NaN counts as doubt.
+        return ~(found.runner_up - found.score > 2 * self.score_error(lengths))
 
 
 def centre_codes(
-    codebook: Float[Tensor, "codes dim"], metric: str, dtype: torch.dtype
+    codebook: Float[Tensor, "codes dim"], z: Float[Tensor, "tokens dim"], metric: str
 ) -> CentredCodes:
-    """Centre a codebook for tokens of the given dtype."""
-    # Float32 tokens are centred in float32: a centre that float32 holds exactly costs one rounding.
-    exact = metric == "cosine" or torch.float64 in (dtype, codebook.dtype)
-    centre = _mean(codebook, metric).to(torch.float64 if exact else torch.float32)
+    """Prepare a codebook for these tokens."""
+    # Float32 tokens are moved in float32: by a centre that float32 holds, at one rounding.
+    exact = metric == "cosine" or torch.float64 in (z.dtype, codebook.dtype)
+    centre = _centre(codebook, z, metric).to(torch.float64 if exact else torch.float32)
     scale = 1.0
     points, half_norms, shortest, longest = _centred(codebook, metric, centre, scale)
     if longest > 0 and not 2.0**-30 < longest < 2.0**30:
@@ -137,15 +142,35 @@ def centre_codes(
     return CentredCodes(metric, centre, scale, points, half_norms, shortest, longest)
 
 
-def _mean(codebook: Tensor, metric: str) -> Float[Tensor, " dim"]:
-    total = torch.zeros(codebook.shape[1], dtype=torch.float64, device=codebook.device)
-    count = torch.zeros((), dtype=torch.int64, device=codebook.device)
-    for chunk in codebook.split(rows_at_once(codebook)):
-        rows = comparable_rows(chunk, metric)
-        finite = rows.sum(1).isfinite()
-        total += torch.where(finite[:, None], rows, 0).sum(0)
-        count += finite.sum()
-    return total / count.clamp(min=1)
+def middle(rows: Float[Tensor, "rows dim"]) -> Float[Tensor, " dim"]:
+    """Median per feature of some rows; those far out, infinite or NaN do not move it."""
+    return _sample(rows).nanmedian(0).values.nan_to_num(0, 0, 0)
+
+
+def _sample(rows: Tensor) -> Tensor:
+    if len(rows) <= _SAMPLES:
+        return rows
+    # At random, because evenly spaced rows may all be of one kind; from a seed of its own.
+    picks = torch.randint(len(rows), (_SAMPLES,), generator=torch.Generator().manual_seed(0))
+    return rows[picks.to(rows.device)]
+
+
+def _centre(codebook: Tensor, z: Tensor, metric: str) -> Float[Tensor, " dim"]:
+    """The middle of the codes or that of the tokens, whichever promises the smaller error.
+
+    The middle of the codes is better for codes close together, such as those of a new codebook. The
+    middle of the tokens is better where many codes lie elsewhere, as unused ones do.
+    """
+    codes = comparable_rows(_sample(codebook), metric)
+    tokens = comparable_rows(_sample(z), metric)
+
+    def error(centre: Tensor) -> float:
+        to_token = torch.linalg.vector_norm(tokens - centre, dim=1).nanmedian()
+        to_codes = torch.linalg.vector_norm(codes - centre, dim=1)
+        reach = torch.minimum(4 * (to_token + to_codes.min()), to_codes.max())
+        return (reach * (to_token + 0.5 * reach)).nan_to_num(math.inf).item()
+
+    return min(middle(codes), middle(tokens), key=error)
 
 
 def _centred(
@@ -156,7 +181,7 @@ def _centred(
     half_norms = torch.empty(len(codebook), dtype=torch.float32, device=codebook.device)
     shortest = torch.full((), math.inf, dtype=torch.float64, device=codebook.device)
     longest = torch.zeros_like(shortest)
-    size = rows_at_once(codebook)
+    size = rows_at_once(codebook.shape[1], codebook.device)
     for chunk, point, half_norm in zip(
         codebook.split(size), points.split(size), half_norms.split(size), strict=True
     ):

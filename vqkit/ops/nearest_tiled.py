@@ -25,6 +25,7 @@ _MAX_GROUPS = 64
 _MIN_GROUP_SIZE = 16
 _SMALL = 2**18  # number of scores below which grouping does not pay
 _ACCELERATOR_TILE = 4096
+_HAS_SETTINGS_PER_DEVICE = hasattr(torch.backends, "fp32_precision")  # since torch 2.9
 
 
 class TiledSearch:
@@ -127,7 +128,7 @@ def _full_float32(device: torch.device) -> Iterator[None]:
 
     TensorFloat-32 and bfloat16 products would exceed the error that ``CentredCodes`` allows for.
     """
-    if not hasattr(torch.backends, "fp32_precision"):  # torch < 2.9 has one setting for all devices
+    if not _HAS_SETTINGS_PER_DEVICE:
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")
         try:
