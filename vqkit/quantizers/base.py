@@ -87,6 +87,20 @@ class Quantizer(nn.Module, ABC):
         """Whether what the data must initialise has been initialised."""
         return True
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the training output leaves the code on purpose; the evaluation output never."""
+        return False
+
+    @property
+    def grid(self) -> tuple[int, ...] | None:
+        """The positions that an input must have; None takes any grid, each position by itself."""
+        return None
+
+    def index_positions(self, positions: tuple[int, ...]) -> tuple[int, ...]:
+        """Position axes of the indices of an input with these; the same, unless ``grid`` is set."""
+        return positions
+
     def reset_parameters(self) -> None:
         """Draw the initial state anew; wrappers call it on their copies of a quantizer."""
 
@@ -103,18 +117,19 @@ class Quantizer(nn.Module, ABC):
                 loss nor codebook.
 
         Raises:
-            ShapeError: Wrong ``dim``, dtype or mask shape.
+            ShapeError: Wrong ``dim``, grid, dtype or mask shape; a mask although ``grid`` is set.
         """
         rows, valid = self._flatten(z, mask)
         with torch.autocast(z.device.type, enabled=False):
             result = self._quantize(rows, valid)
-        quantized, indices = result.codes, result.indices
+        quantized = result.codes
+        indices = result.indices.reshape(self._index_shape(z))
         if valid is not None:
             quantized = torch.where(valid[..., None], quantized, 0.0)
-            indices = torch.where(valid[..., None], indices, NO_TOKEN)
+            indices = torch.where(valid.reshape(z.shape[:-1])[..., None], indices, NO_TOKEN)
         return QuantizerOutput(
             quantized=quantized.reshape(z.shape).to(z.dtype),
-            indices=indices.reshape(*z.shape[:-1], self.num_codebooks),
+            indices=indices,
             loss=result.loss,
             terms=result.terms,
         )
@@ -126,12 +141,12 @@ class Quantizer(nn.Module, ABC):
         """Indices of the codes; changes no state, whatever the mode.
 
         Raises:
-            ShapeError: Wrong ``dim`` or dtype.
+            ShapeError: Wrong ``dim``, grid or dtype.
         """
         rows, _ = self._flatten(z, None)
         with torch.autocast(z.device.type, enabled=False):
             indices = self._assign(rows, None).indices
-        return indices.reshape(*z.shape[:-1], self.num_codebooks)
+        return indices.reshape(self._index_shape(z))
 
     def decode(
         self, indices: Int[Tensor, "batch *positions codebooks"]
@@ -146,16 +161,17 @@ class Quantizer(nn.Module, ABC):
         rows = indices.reshape(shape).long()
         with torch.autocast(indices.device.type, enabled=False):
             decoded = self._lookup(rows)
-        return decoded.reshape(*indices.shape[:-1], self.dim)
+        positions = indices.shape[1:-1] if self.grid is None else self.grid
+        return decoded.reshape(indices.shape[0], *positions, self.dim)
 
     def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
         """Assignment whose ``codes`` carry the estimated gradient to ``z``."""
         result = self._assign(z, valid)
-        return result._replace(codes=self._estimate(z, result.codes))
+        return result._replace(codes=self._estimate(z, result))
 
-    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
-        """Value ``codes``, gradient to ``z`` (and to whatever the codes depend on)."""
-        return straight_through(z, codes)
+    def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
+        """Value ``assignment.codes``, gradient to ``z`` and to whatever the codes depend on."""
+        return straight_through(z, assignment.codes)
 
     @abstractmethod
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
@@ -174,6 +190,16 @@ class Quantizer(nn.Module, ABC):
             )
         if not z.is_floating_point():
             raise ShapeError(f"{name} input: expected a floating dtype, got {z.dtype}.")
+        if self.grid is not None and tuple(z.shape[1:-1]) != self.grid:
+            raise ShapeError(
+                f"{name} input: expected positions {list(self.grid)}, got {list(z.shape[1:-1])}. "
+                "Its scales are made for one grid: build it for this one."
+            )
+        if self.grid is not None and mask is not None:
+            raise ShapeError(
+                f"{name} mask: expected none, because positions are not quantized by themselves, "
+                f"got {list(mask.shape)}."
+            )
         # Written without -1, which an empty batch leaves undefined.
         rows = z.reshape(z.shape[0], math.prod(z.shape[1:-1]), self.dim).float()
         if mask is None:
@@ -186,6 +212,9 @@ class Quantizer(nn.Module, ABC):
         valid = mask.reshape(rows.shape[:2])
         # Padding may hold anything, NaN too: it must not reach a sum.
         return torch.where(valid[..., None], rows, 0.0), valid
+
+    def _index_shape(self, z: Tensor) -> tuple[int, ...]:
+        return (z.shape[0], *self.index_positions(tuple(z.shape[1:-1])), self.num_codebooks)
 
     def _check_indices(self, indices: Tensor) -> None:
         name = type(self).__name__

@@ -62,7 +62,7 @@ class Factorized(Quantizer):
         result = self.inner._assign(_linear(self.project_in, z), valid)
         # Who calls this estimates the gradient of z; the projection, a parameter, gets its own
         # here.
-        codes = self.inner._estimate(_linear(self.project_in, z.detach()), result.codes)
+        codes = self.inner._estimate(_linear(self.project_in, z.detach()), result)
         return result._replace(codes=_linear(self.project_out, codes))
 
     def _lookup(self, indices: Tensor) -> Tensor:

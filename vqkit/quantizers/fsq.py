@@ -77,9 +77,9 @@ class FSQ(Quantizer):
         indices = digits_to_index(digits, self.levels)[..., None]
         return Assignment(self._codes(digits), indices, z.new_zeros(()), {})
 
-    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
+    def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         # The gradient passes the rounding, not the bound.
-        return straight_through(self._grid(z) / self._step, codes)
+        return straight_through(self._grid(z) / self._step, assignment.codes)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         index = indices[..., 0]

@@ -157,8 +157,8 @@ class Residual(Quantizer):
         loss = (torch.stack(losses) * weight).sum() / weight.sum().clamp_min(1.0)
         return Assignment(total, torch.cat(indices, dim=-1), loss, terms)
 
-    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
-        return self.gradient(z, codes)
+    def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
+        return self.gradient(z, assignment.codes)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         # Summed in the order of _assign, from zero: equal bits.

@@ -161,8 +161,8 @@ class VectorQuantizer(Quantizer):
             self._learn(z.detach(), indices, valid)
         return Assignment(codes.detach(), indices.reshape(*z.shape[:-1], 1), loss, terms)
 
-    def _estimate(self, z: Tensor, codes: Tensor) -> Tensor:
-        return self.gradient(self.metric.place(z), codes)
+    def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
+        return self.gradient(self.metric.place(z), assignment.codes)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         index = indices[..., 0]
