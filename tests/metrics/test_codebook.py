@@ -1,4 +1,4 @@
-"""Histograms, usage and distinct vectors against counting by hand."""
+"""Histograms, usage and divergence against counting by hand."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from vqkit.metrics import (
     bitrate_efficiency,
     codebook,
     codebook_level,
-    distinct_vectors,
+    divergence_bits,
     uniform_usage,
 )
 from vqkit.metrics.codebook import append_rows, flatten_indices, merge_rows, sparse_counts
@@ -171,53 +171,59 @@ class TestFlatten:
             flatten_indices(indices, (2, 8))
 
 
-def naive_distinct(vectors: torch.Tensor, radius: float) -> int:
-    count = 0
-    for i, vector in enumerate(vectors):
-        count += all(math.dist(vector.tolist(), other.tolist()) > radius for other in vectors[:i])
-    return count
+class TestDeadAndOverused:
+    def test_dead_codes_are_those_without_a_count(self):
+        counts = torch.tensor([0, 3, 0, 0, 1, 2, 0])
+        histogram = CodeHistogram.from_counts(counts)
+        assert histogram.dead_codes().tolist() == [0, 2, 3, 6]
+        assert histogram.dead_codes(limit=2).tolist() == [0, 2]
+
+    def test_dead_codes_of_a_codebook_too_large_to_list(self):
+        histogram = CodeHistogram.from_rows(2**62, torch.tensor([[0, 1], [2, 1], [2**60, 4]]))
+        assert histogram.dead_codes(limit=4).tolist() == [1, 3, 4, 5]
+
+    def test_overused_codes(self):
+        counts = torch.ones(100, dtype=torch.int64)
+        counts[[7, 40]] = torch.tensor([60, 90])
+        histogram = CodeHistogram.from_counts(counts)
+        assert histogram.overused_codes().tolist() == [40, 7]
+        level = codebook_level(histogram)
+        assert (level.num_overused, level.overused_share) == (2, 150 / 248)
+
+    def test_a_code_seen_once_is_not_overused(self):
+        histogram = CodeHistogram.from_rows(2**40, torch.tensor([[5, 1], [9, 1], [11, 3]]))
+        assert histogram.overused_codes().tolist() == [11]
+
+    def test_without_tokens(self):
+        level = codebook_level(CodeHistogram.from_counts(torch.zeros(4, dtype=torch.int64)))
+        assert level.num_overused == 0
+        assert math.isnan(level.overused_share)
 
 
-class TestDistinctVectors:
-    def test_equals_comparing_all_pairs(self, monkeypatch):
-        vectors = torch.randn(300, 3)
-        radius = (vectors.double() - vectors.double().mean(0)).square().sum(1).mean().sqrt().item()
-        for tile in (1, 1000, 2**20):
-            monkeypatch.setattr(codebook, "_TILE_VALUES", tile)
-            for tolerance in (0.0, 0.05, 0.2, 3.0):
-                expected = naive_distinct(vectors, tolerance * radius)
-                assert distinct_vectors(vectors, tolerance) == expected
-        assert 1 < naive_distinct(vectors, 0.2 * radius) < 300
+class TestDivergence:
+    def test_is_that_of_the_definition(self):
+        a, b = torch.tensor([5, 0, 3, 2]), torch.tensor([1, 4, 0, 5])
+        p, q = a / a.sum(), b / b.sum()
+        middle = (p + q) / 2
 
-    def test_finds_exact_and_near_twins(self):
-        originals = torch.randn(500, 8)
-        near = originals[:100] + 1e-5 * torch.randn(100, 8)
-        vectors = torch.cat((originals, originals[:50], near))[torch.randperm(650)]
-        assert distinct_vectors(vectors) == 500
-        assert distinct_vectors(vectors, tolerance=0.0) == 600
+        def kullback(x, y):
+            return sum(float(u * math.log2(u / v)) for u, v in zip(x, y, strict=True) if u)
 
-    @pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0.0), (1e4, 0.0), (1.0, 30.0)])
-    def test_has_no_scale(self, scale, offset):
-        originals = torch.randn(200, 4)
-        vectors = torch.cat((originals, originals[:60])) * scale + offset
-        assert distinct_vectors(vectors) == 200
+        expected = (kullback(p, middle) + kullback(q, middle)) / 2
+        found = divergence_bits(CodeHistogram.from_counts(a), CodeHistogram.from_counts(b))
+        assert found == pytest.approx(expected, rel=1e-6)
 
-    def test_collapsed_codebook(self):
-        vectors = torch.full((64, 4), 3.0)
-        vectors[1::2] = torch.nextafter(vectors[1::2], torch.tensor(4.0))
-        assert distinct_vectors(vectors) == 1
+    def test_ends_of_the_range(self):
+        a = CodeHistogram.from_rows(2**50, torch.tensor([[3, 5], [2**49, 5]]))
+        b = CodeHistogram.from_rows(2**50, torch.tensor([[4, 1]]))
+        assert divergence_bits(a, a) == 0.0
+        assert divergence_bits(a, b) == pytest.approx(1.0)
+        empty = CodeHistogram.from_rows(2**50, torch.zeros(0, 2, dtype=torch.int64))
+        assert math.isnan(divergence_bits(a, empty))
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-    def test_other_precisions(self, dtype):
-        vectors = torch.eye(8, dtype=dtype).repeat(3, 1)
-        assert distinct_vectors(vectors) == 8
-
-    def test_empty_and_single(self):
-        assert distinct_vectors(torch.zeros(0, 4)) == 0
-        assert distinct_vectors(torch.zeros(1, 4)) == 1
-
-    def test_codes_that_diverged(self):
-        vectors = torch.zeros(5, 2)
-        vectors[3, 0] = math.nan
-        with pytest.raises(ShapeError, match=r"in 1 codes"):
-            distinct_vectors(vectors)
+    def test_refuses_codebooks_of_two_sizes(self):
+        with pytest.raises(ConfigError, match="4 and 5"):
+            divergence_bits(
+                CodeHistogram.from_counts(torch.ones(4, dtype=torch.int64)),
+                CodeHistogram.from_counts(torch.ones(5, dtype=torch.int64)),
+            )

@@ -21,7 +21,7 @@ from vqkit.cli.options import (
 )
 from vqkit.cli.progress import progress_bar
 from vqkit.cli.sources import Source, expand
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 from vqkit.errors import MissingExtraError, VqkitError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from types import ModuleType
 from vqkit.cli.console import Console, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.options import Parser, add_talk_options
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 
 __all__ = ["add_parser", "run"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from vqkit.cli.options import OUTPUT_FORMATS
 from vqkit.cli.sources import TOKEN_SUFFIX, Source
 from vqkit.cli.targets import Target
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 from vqkit.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:

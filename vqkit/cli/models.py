@@ -12,7 +12,7 @@ from vqkit.cli.model_search import (
     find_named,
     local_models,
 )
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 from vqkit.errors import ConfigError, MissingExtraError, ModelMismatchError, VqkitError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ __all__ = [
     "add_output_options",
     "add_talk_options",
     "add_token_files",
+    "add_trust_option",
     "positive",
 ]
 
@@ -122,18 +123,23 @@ def add_model_options(parser: Parser, *, required: bool, help: str) -> None:
     group.add_argument(
         "--revision", metavar="NAME", help="branch, tag or commit of a model on the hub"
     )
-    group.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="package outside vqkit whose classes the model may name; may be repeated",
-    )
+    add_trust_option(group)
     group.add_argument(
         "--device",
         default="auto",
         metavar="NAME",
         help="cpu, cuda, cuda:1, ... (default: auto, a GPU if there is one)",
+    )
+
+
+def add_trust_option(parser: argparse._ActionsContainer) -> None:
+    """Whose classes a model may name."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="package outside vqkit whose classes the model may name; may be repeated",
     )
 
 

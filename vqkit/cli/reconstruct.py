@@ -25,7 +25,7 @@ from vqkit.cli.options import (
 )
 from vqkit.cli.sources import STANDARD_STREAM, expand
 from vqkit.cli.targets import Job, plan
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 
 __all__ = ["add_parser", "run"]
 

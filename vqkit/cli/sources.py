@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from vqkit.cli.console import explain
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 from vqkit.errors import VqkitError
 
 __all__ = ["STANDARD_STREAM", "TOKEN_SUFFIX", "Source", "expand", "find_token_files"]

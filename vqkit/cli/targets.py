@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from vqkit.cli.sources import STANDARD_STREAM, Source
-from vqkit.cli.usage import UsageError
+from vqkit.cli.usage_error import UsageError
 from vqkit.errors import VqkitError
 
 __all__ = ["Job", "Target", "plan"]

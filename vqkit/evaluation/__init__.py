@@ -2,6 +2,7 @@
 
 from vqkit.evaluation.codecs import CodecCurve, CodecPoint, codec_reference
 from vqkit.evaluation.environment import Environment
+from vqkit.evaluation.health import CodebookHealthReport, HealthLimits, TableHealth
 from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
 from vqkit.evaluation.measuring import ImageTokenizer, PerceptualMetric, evaluate
 from vqkit.evaluation.pictures import save_pictures
@@ -10,12 +11,14 @@ from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
 from vqkit.evaluation.statistics import MetricSummary, summarise
 from vqkit.evaluation.text import text_summary
-from vqkit.evaluation.usage import usage_figure
+from vqkit.evaluation.usage import draw_usage, usage_figure
 
 __all__ = [
+    "CodebookHealthReport",
     "CodecCurve",
     "CodecPoint",
     "Environment",
+    "HealthLimits",
     "ImageTokenizer",
     "ItemFailure",
     "ItemResult",
@@ -24,7 +27,9 @@ __all__ = [
     "Picture",
     "Report",
     "Setting",
+    "TableHealth",
     "codec_reference",
+    "draw_usage",
     "evaluate",
     "rate_quality_figure",
     "reconstruction_figure",

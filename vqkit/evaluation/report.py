@@ -27,7 +27,7 @@ from vqkit.metrics.codebook import (
 from vqkit.metrics.image import psnr_from_error
 from vqkit.metrics.rate import RateTotals
 
-__all__ = ["REPORT_FILE", "Report", "Setting"]
+__all__ = ["REPORT_FILE", "Report", "Setting", "plain"]
 
 REPORT_FILE = "report.json"
 _FORMAT, _FORMAT_VERSION = "vqkit evaluation report", 1
@@ -179,8 +179,8 @@ class Report:
             ],
             "failures": [asdict(failure) for failure in self.failures],
         }
-        plain: dict[str, Any] = _plain(content)
-        return plain
+        document: dict[str, Any] = plain(content)
+        return document
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``report.json`` into a folder, whole or not at all; return its path.
@@ -317,12 +317,12 @@ def _ratio(amount: float, seconds: float) -> float | None:
     return amount / seconds if seconds else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Lists for tuples, None for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,9 +1,12 @@
 """A report in a few lines of plain text."""
 
+from collections.abc import Sequence
+
 from vqkit.evaluation.report import Report
 from vqkit.evaluation.statistics import MetricSummary
+from vqkit.metrics import CodebookLevel
 
-__all__ = ["text_summary"]
+__all__ = ["codebook_rows", "table", "text_summary"]
 
 _METRICS = (
     ("psnr", "PSNR in dB", 2),
@@ -45,8 +48,8 @@ def _quality(report: Report) -> list[str]:
     for name, title, digits in _METRICS:
         rows.append((title, *_numbers(metrics[name], digits)))
         remarks.append(_remark(metrics[name]))
-    table = zip(_table(rows), remarks, strict=True)
-    lines = [f"{line}  {remark}".rstrip() for line, remark in table]
+    lines_and_remarks = zip(table(rows), remarks, strict=True)
+    lines = [f"{line}  {remark}".rstrip() for line, remark in lines_and_remarks]
     if report.items:
         lines.append(
             f"All pixels together: {report.psnr_pooled:.2f} dB at "
@@ -72,10 +75,15 @@ def _remark(summary: MetricSummary) -> str:
 
 
 def _codebooks(report: Report) -> list[str]:
+    return codebook_rows(report.codebooks)
+
+
+def codebook_rows(codebooks: Sequence[CodebookLevel]) -> list[str]:
+    """The use of each codebook as lines of a table."""
     rows: list[tuple[str, ...]] = [
         ("codebook", "codes", "tokens", "usage", "uniform", "unused", "perplexity", "bits")
     ]
-    for number, level in enumerate(report.codebooks[:_MOST_LEVELS], 1):
+    for number, level in enumerate(codebooks[:_MOST_LEVELS], 1):
         rows.append(
             (
                 str(number),
@@ -88,9 +96,9 @@ def _codebooks(report: Report) -> list[str]:
                 f"{level.entropy_bits:.2f}",
             )
         )
-    lines = _table(rows)
-    if len(report.codebooks) > _MOST_LEVELS:
-        lines.append(f"... and {len(report.codebooks) - _MOST_LEVELS} more codebooks")
+    lines = table(rows)
+    if len(codebooks) > _MOST_LEVELS:
+        lines.append(f"... and {len(codebooks) - _MOST_LEVELS} more codebooks")
     return lines
 
 
@@ -113,8 +121,8 @@ def _failures(report: Report) -> list[str]:
     return lines
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns: the first to the left, the others to the right."""
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns of text: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -1,6 +1,7 @@
 """How often each code is used, codebook by codebook."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["usage_figure"]
+__all__ = ["draw_usage", "usage_figure"]
 
 _MOST_PANELS = 12
 _MOST_POINTS = 2000
@@ -23,28 +24,39 @@ _LEAST_SHOWN_USAGE = 0.05
 
 
 def usage_figure(report: Report) -> "Figure":
+    """Tokens per code, most frequent first, of an evaluation's report: :func:`draw_usage`.
+
+    Raises:
+        ConfigError: the report was read from a file, which keeps no counts.
+    """
+    title = f"{report.setting.tokenizer.get('name', '')} · {report.setting.dataset}"
+    return draw_usage(report.codebooks, report.histograms, title)
+
+
+def draw_usage(
+    codebooks: Sequence[CodebookLevel], histograms: Sequence[CodeHistogram], title: str
+) -> "Figure":
     """Tokens per code, most frequent first, on a log scale beside the uniform frequency.
 
     One panel per codebook, up to twelve.
 
     Raises:
-        ConfigError: the report was read from a file, which keeps no counts.
+        ConfigError: there are no counts.
     """
-    if len(report.histograms) != len(report.codebooks) or not report.codebooks:
+    if len(histograms) != len(codebooks) or not codebooks:
         raise ConfigError(
             "Drawing codebook usage failed: expected a report with counts, got none. Draw it "
             "before saving; reports read from a file have lost theirs."
         )
-    shown = min(len(report.codebooks), _MOST_PANELS)
+    shown = min(len(codebooks), _MOST_PANELS)
     num_columns = min(shown, 2 if shown in (2, 4) else 3)
     num_rows = math.ceil(shown / num_columns)
     width = 680 if num_columns == 1 else 430 * num_columns
     figure = new_figure(width, (330 if num_rows == 1 else 270 * num_rows) + 50)
-    hidden = f", first {shown} shown" if shown < len(report.codebooks) else ""
+    hidden = f", first {shown} shown" if shown < len(codebooks) else ""
     figure.suptitle(
         printable(
-            f"{report.setting.tokenizer.get('name', '')} · {report.setting.dataset} · "
-            f"{report.codebooks[0].num_tokens:,} tokens per codebook{hidden}",
+            f"{title} · {codebooks[0].num_tokens:,} tokens per codebook{hidden}",
             width // 7,
         ),
         size=10,
@@ -54,7 +66,7 @@ def usage_figure(report: Report) -> "Figure":
     panels = figure.subplots(num_rows, num_columns, squeeze=False).flatten()
     for number, axes in enumerate(panels):
         if number < shown:
-            _draw(axes, report.histograms[number], report.codebooks[number], number)
+            _draw(axes, histograms[number], codebooks[number], number)
         else:
             axes.set_axis_off()
     return figure

@@ -12,8 +12,14 @@ from vqkit.metrics.codebook import (
     CodeHistogram,
     bitrate_efficiency,
     codebook_level,
-    distinct_vectors,
+    divergence_bits,
     uniform_usage,
+)
+from vqkit.metrics.codebook_vectors import (
+    CodebookDrift,
+    codebook_drift,
+    distinct_vectors,
+    twin_vectors,
 )
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
@@ -26,11 +32,13 @@ from vqkit.metrics.image import (
     round_to_eight_bits,
     ssim,
 )
+from vqkit.metrics.mutual_information import PairInformation
 from vqkit.metrics.rate import RateTotals
 
 if TYPE_CHECKING:
     from vqkit.metrics.codebook_metric import CodebookUsage
     from vqkit.metrics.image_metric import MSSSIM, PSNR, SSIM, ImageMetric, PooledPSNR
+    from vqkit.metrics.mutual_information_metric import LevelInformation
     from vqkit.metrics.rate_metric import Rate
 
 __all__ = [
@@ -41,26 +49,33 @@ __all__ = [
     "SSIM",
     "SSIM_MINIMUM_SIDE",
     "CodeHistogram",
+    "CodebookDrift",
     "CodebookLevel",
     "CodebookUsage",
     "ImageMetric",
+    "LevelInformation",
+    "PairInformation",
     "PooledPSNR",
     "Rate",
     "RateTotals",
     "bitrate_efficiency",
+    "codebook_drift",
     "codebook_level",
     "distinct_vectors",
+    "divergence_bits",
     "mean_squared_error",
     "ms_ssim",
     "psnr",
     "psnr_from_error",
     "round_to_eight_bits",
     "ssim",
+    "twin_vectors",
     "uniform_usage",
 ]
 
 _LAZY = {
     "CodebookUsage": "vqkit.metrics.codebook_metric",
+    "LevelInformation": "vqkit.metrics.mutual_information_metric",
     "ImageMetric": "vqkit.metrics.image_metric",
     "MSSSIM": "vqkit.metrics.image_metric",
     "PSNR": "vqkit.metrics.image_metric",

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.shapes import Bool, Float, Int
+from vqkit.shapes import Bool, Int
 
 __all__ = [
+    "OVERUSE",
     "CodeHistogram",
     "CodebookLevel",
     "append_rows",
     "bitrate_efficiency",
     "codebook_level",
-    "distinct_vectors",
+    "divergence_bits",
     "flatten_indices",
     "merge_rows",
     "sparse_counts",
@@ -26,8 +27,8 @@ __all__ = [
 # Chunks of counts are merged when they hold more rows than this and than the merged ones.
 _PENDING_ROWS = 2**16
 
-# Distances held at once when codebook vectors are compared.
-_TILE_VALUES = 2**20
+OVERUSE = 10.0
+"""A code is over-used from so many times its fair share on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,21 @@ class CodeHistogram:
         """The histogram as rows of (code, count)."""
         return torch.stack((self.codes, self.counts), dim=1)
 
+    def dead_codes(self, limit: int = 1000) -> Int[Tensor, " dead"]:
+        """The first codes never seen, at most ``limit`` of them, ascending."""
+        # The k-th dead code lies at k plus the number of codes seen before it.
+        num_dead = min(limit, self.codebook_size - len(self.codes))
+        number = torch.arange(num_dead, device=self.codes.device)
+        dead_before = self.codes - torch.arange(len(self.codes), device=self.codes.device)
+        return number + torch.searchsorted(dead_before, number, right=True)
+
+    def overused_codes(self, times: float = OVERUSE) -> Int[Tensor, " overused"]:
+        """Codes seen ``times`` as often as if all were used alike, or more; most frequent first."""
+        fair = self.num_tokens / self.codebook_size
+        # A code seen once is not over-used, however large the codebook.
+        over = (self.counts >= times * fair) & (self.counts > 1)
+        return self.codes[over][self.counts[over].argsort(descending=True, stable=True)]
+
 
 @dataclass(frozen=True)
 class CodebookLevel:
@@ -75,6 +91,10 @@ class CodebookLevel:
     """Codes seen at least once."""
     num_dead: int
     """Codes never seen. Over few tokens most of a large codebook is: compare with the baseline."""
+    num_overused: int
+    """Codes seen ten times as often as if all were used alike, or more."""
+    overused_share: float
+    """Share of the tokens that these codes take."""
     usage: float
     """``num_distinct / codebook_size``."""
     uniform_usage: float
@@ -123,6 +143,8 @@ def codebook_level(histogram: CodeHistogram) -> CodebookLevel:
     size, num_tokens = histogram.codebook_size, histogram.num_tokens
     num_distinct, bits_per_code = len(histogram.counts), math.log2(size)
     usage, expected = num_distinct / size, uniform_usage(size, num_tokens)
+    overused = histogram.overused_codes()
+    num_in_overused = int(histogram.counts[torch.isin(histogram.codes, overused)].sum())
     entropy = corrected = normalised = perplexity = math.nan
     if num_tokens:
         probabilities = histogram.counts.double() / num_tokens
@@ -137,6 +159,8 @@ def codebook_level(histogram: CodeHistogram) -> CodebookLevel:
         num_tokens=num_tokens,
         num_distinct=num_distinct,
         num_dead=size - num_distinct,
+        num_overused=len(overused),
+        overused_share=num_in_overused / num_tokens if num_tokens else math.nan,
         usage=usage,
         uniform_usage=expected,
         relative_usage=usage / expected if num_tokens else math.nan,
@@ -211,61 +235,32 @@ def append_rows(chunks: list[Tensor], rows: Int[Tensor, "rows 2"]) -> None:
         chunks[:] = [merge_rows(chunks)]
 
 
-def distinct_vectors(codebook: Float[Tensor, "codes dim"], tolerance: float = 1e-3) -> int:
-    """Number of codes that are no near-copy of a code with a lower index.
+def divergence_bits(before: CodeHistogram, after: CodeHistogram) -> float:
+    """Jensen-Shannon divergence of two histograms over one codebook, in [0, 1] bits.
 
-    Two codes are copies when their distance is at most ``tolerance`` times the root mean square
-    distance of the codes from their mean, so that the measure has no scale. Usage alone
-    overstates a codebook in which many codes have an identical twin.
-
-    Memory stays bounded; the time is that of a sort where copies are rare and quadratic where
-    the whole codebook lies within the tolerance.
+    0 where both use the codes alike, 1 where they share none; NaN where one is empty. The drift of
+    token statistics between checkpoints or data sets; sampling alone gives about
+    ``(num_distinct - 1) / (4 ln 2) (1/T1 + 1/T2) / 2`` bits over T1 and T2 tokens.
 
     Raises:
-        ShapeError: a value is not finite.
-
-    Example:
-        >>> distinct_vectors(torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
-        2
+        ConfigError: The codebooks differ in size.
     """
-    if not torch.isfinite(codebook).all():
-        raise ShapeError(
-            "Counting distinct vectors failed: expected finite codes, got NaN or infinity (in "
-            f"{int((~torch.isfinite(codebook)).any(dim=1).sum())} codes). The training diverged."
+    if before.codebook_size != after.codebook_size:
+        raise ConfigError(
+            "Comparing histograms failed: expected codebooks of one size, got "
+            f"{before.codebook_size} and {after.codebook_size} codes."
         )
-    if not len(codebook):
-        return 0
-    vectors = codebook.detach().double()
-    centred = vectors - vectors.mean(dim=0)
-    variances = centred.square().mean(dim=0)
-    # Copies that differ by the rounding of their own numbers are copies at every tolerance.
-    rounding = 4 * torch.finfo(codebook.dtype).eps * float(vectors.abs().max())
-    radius = max(tolerance * float(variances.sum().sqrt()), rounding)
-    return len(codebook) - int(_is_copy(centred, int(variances.argmax()), radius).sum())
-
-
-def _is_copy(vectors: Tensor, axis: int, radius: float) -> Tensor:
-    """Whether a vector has one of lower index within the radius, in the order of a sort.
-
-    Sorted along one axis, a vector's neighbours lie in a window of twice the radius, so only
-    windows are compared. The direct distance is used: the product form cancels for twins.
-    """
-    order = vectors[:, axis].argsort(stable=True)
-    vectors = vectors[order]
-    position = vectors[:, axis].contiguous()
-    first = torch.searchsorted(position, position - radius).tolist()
-    last = torch.searchsorted(position, position + radius, right=True).tolist()
-    copies = torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
-    row = 0
-    while row < len(vectors):
-        stop = len(vectors)
-        while stop > row + 1 and (stop - row) * (last[stop - 1] - first[row]) > _TILE_VALUES:
-            stop = row + (stop - row) // 2
-        window = slice(first[row], last[stop - 1])
-        distance = torch.cdist(
-            vectors[row:stop], vectors[window], compute_mode="donot_use_mm_for_euclid_dist"
+    if not before.num_tokens or not after.num_tokens:
+        return math.nan
+    codes = torch.unique(torch.cat((before.codes, after.codes)))
+    shares = []
+    for histogram in (before, after):
+        share = torch.zeros(len(codes), dtype=torch.float64, device=codes.device)
+        share[torch.searchsorted(codes, histogram.codes)] = (
+            histogram.counts.double() / histogram.num_tokens
         )
-        is_lower = order[None, window] < order[row:stop, None]
-        copies[row:stop] = ((distance <= radius) & is_lower).any(dim=1)
-        row = stop
-    return copies
+        shares.append(share)
+    p, q = shares
+    entropy = torch.special.entr
+    nats = entropy((p + q) / 2).sum() - (entropy(p).sum() + entropy(q).sum()) / 2
+    return max(0.0, float(nats) / math.log(2))

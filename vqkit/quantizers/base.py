@@ -101,6 +101,15 @@ class Quantizer(nn.Module, ABC):
         """Position axes of the indices of an input with these; the same, unless ``grid`` is set."""
         return positions
 
+    def tables(self) -> dict[str, Float[Tensor, "codes dim"]]:
+        """The tables of codes inside, as searched, by the path of their module; none for grids."""
+        found = {}
+        for name, module in self.named_modules():
+            codebook = getattr(module, "codebook", None)
+            if isinstance(module, Quantizer) and isinstance(codebook, Tensor):
+                found[name] = codebook.detach().float()
+        return found
+
     def reset_parameters(self) -> None:
         """Draw the initial state anew; wrappers call it on their copies of a quantizer."""
 

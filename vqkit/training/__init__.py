@@ -7,6 +7,7 @@ from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.random_state import seed_everything
 from vqkit.training.trainer import make_trainer
+from vqkit.training.watch_codebooks import WatchCodebooks
 
 __all__ = [
     "Adversary",
@@ -18,6 +19,7 @@ __all__ = [
     "StopOnInterrupt",
     "TokenizerTraining",
     "WarmupCosine",
+    "WatchCodebooks",
     "WeightAverage",
     "WeightedLoss",
     "make_trainer",

@@ -18,21 +18,23 @@ from torch import Tensor
 from vqkit.errors import ConfigError
 from vqkit.training.module import TokenizerTraining
 
-__all__ = ["Checkpoints", "Pictures", "ProgressBar", "StopOnInterrupt"]
+__all__ = ["Checkpoints", "Pictures", "ProgressBar", "StepCallback", "StopOnInterrupt"]
 
 
-class _StepCallback(Callback):
+class StepCallback(Callback):
     """Calls ``on_step`` after each generator step, once, whatever is accumulated."""
 
     def __init__(self) -> None:
         self._last_step = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Steps are counted from here."""
         self._last_step = _training(pl_module).step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
     ) -> None:
+        """Call ``on_step`` if this batch ended a step."""
         module = _training(pl_module)
         if module.step != self._last_step:
             self._last_step = module.step
@@ -42,7 +44,7 @@ class _StepCallback(Callback):
         """What the callback does."""
 
 
-class Checkpoints(_StepCallback):
+class Checkpoints(StepCallback):
     """Writes ``last.ckpt`` every so many steps and at the end; each appears whole or not at all.
 
     Args:
@@ -82,7 +84,7 @@ class Checkpoints(_StepCallback):
         trainer.strategy.barrier()
 
 
-class Pictures(_StepCallback):
+class Pictures(StepCallback):
     """Writes originals above reconstructions to TensorBoard.
 
     Args:
@@ -127,7 +129,7 @@ class Pictures(_StepCallback):
         return fitted[0].clamp(-1, 1)
 
 
-class ProgressBar(_StepCallback):
+class ProgressBar(StepCallback):
     """A bar over the steps on a terminal, a line now and then elsewhere; on stderr."""
 
     def __init__(self) -> None:

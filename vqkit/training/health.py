@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vqkit.metrics import CodebookUsage, distinct_vectors
-from vqkit.quantizers import Quantizer, VectorQuantizer
+from vqkit.quantizers import Quantizer
 
 __all__ = ["codebook_health"]
 
@@ -29,11 +29,13 @@ def codebook_health(
             suffix = f"_{level}" if len(values) > 1 else ""
             logs[f"{prefix}/{field}{suffix}"] = value
     if quantizer is not None:
-        tables = [m for m in quantizer.modules() if isinstance(m, VectorQuantizer)]
-        for level, table in enumerate(tables):
+        tables = quantizer.tables()
+        for level, codebook in enumerate(tables.values()):
             suffix = f"_{level}" if len(tables) > 1 else ""
-            distinct = distinct_vectors(table.codebook.detach().float())
-            logs[f"{prefix}/distinct_vectors{suffix}"] = torch.tensor(distinct)
-            logs[f"{prefix}/revived{suffix}"] = table.num_revived
-            logs[f"{prefix}/skipped_batches{suffix}"] = table.skipped_batches
+            logs[f"{prefix}/distinct_vectors{suffix}"] = torch.tensor(distinct_vectors(codebook))
+        for counter, name in (("num_revived", "revived"), ("skipped_batches", "skipped_batches")):
+            counts = [b for n, b in quantizer.named_buffers() if n.rpartition(".")[2] == counter]
+            for level, count in enumerate(counts):
+                suffix = f"_{level}" if len(counts) > 1 else ""
+                logs[f"{prefix}/{name}{suffix}"] = count
     return logs
