@@ -2,12 +2,14 @@
 
 from vqkit.ops.gradient import rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
+from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
 
 __all__ = [
     "digits_to_index",
     "index_to_digits",
     "nearest_code",
+    "projected_rows",
     "rotation_trick",
     "straight_through",
 ]

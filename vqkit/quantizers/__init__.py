@@ -16,30 +16,48 @@ from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
+from vqkit.quantizers.projected import ProjectedVQ
+from vqkit.quantizers.regularizer import (
+    CodebookEntropy,
+    CodebookRegularizer,
+    Diversity,
+    Orthogonality,
+)
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.simvq import SimVQ
+from vqkit.quantizers.table import FromTable, GaussianTable, Table
 from vqkit.quantizers.vq import VectorQuantizer
 
 __all__ = [
     "EMA",
     "FSQ",
     "NO_TOKEN",
+    "CodebookEntropy",
     "CodebookInit",
+    "CodebookRegularizer",
     "CodebookUpdate",
     "Cosine",
+    "Diversity",
     "Euclidean",
     "Factorized",
     "FromData",
+    "FromTable",
+    "GaussianTable",
     "GradientEstimator",
     "GradientUpdate",
     "KMeans",
     "Metric",
+    "Orthogonality",
+    "ProjectedVQ",
     "Quantizer",
     "QuantizerOutput",
     "RandomInit",
     "ReplaceUnused",
     "Residual",
     "RotationTrick",
+    "SimVQ",
     "StraightThrough",
+    "Table",
     "VQLoss",
     "VectorQuantizer",
 ]

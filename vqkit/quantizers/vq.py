@@ -1,6 +1,6 @@
 """Vector quantization with a learned codebook."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -28,6 +28,8 @@ from vqkit.quantizers.codebook import (
 from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Euclidean, Metric
+from vqkit.quantizers.regularizer import CodebookRegularizer
+from vqkit.quantizers.table import FromTable
 
 __all__ = ["VectorQuantizer"]
 
@@ -45,9 +47,10 @@ class VectorQuantizer(Quantizer):
         revive: Replaces codes that go unused; None leaves them.
         gradient: How the gradient passes.
         loss: Weights of commitment and codebook term.
+        regularizers: Further terms of the loss, for codes that the optimizer moves.
 
     Raises:
-        ConfigError: ``dim < 1`` or ``codebook_size < 2``.
+        ConfigError: ``dim < 1``, ``codebook_size < 2``, or regularizers with an EMA.
 
     In training, each forward pass searches, computes the loss, and then moves the codes; the ranks
     of a job move them by the vectors of all. A batch with a NaN, an infinity or a vector whose
@@ -80,6 +83,7 @@ class VectorQuantizer(Quantizer):
         revive: ReplaceUnused | None = None,
         gradient: GradientEstimator | None = None,
         loss: VQLoss | None = None,
+        regularizers: Sequence[CodebookRegularizer] = (),
     ) -> None:
         super().__init__()
         if dim < 1 or codebook_size < 2:
@@ -96,7 +100,13 @@ class VectorQuantizer(Quantizer):
         self.revive = revive
         self.gradient = gradient or StraightThrough()
         self.loss = loss or VQLoss()
-        table = torch.empty(codebook_size, dim)
+        self.regularizers = tuple(regularizers)
+        if self.regularizers and not self.trains_codebook:
+            raise ConfigError(
+                f"VectorQuantizer regularizers: expected update=GradientUpdate(), got "
+                f"{self.update}. A codebook that follows an average has no gradient."
+            )
+        table = torch.full((codebook_size, dim), torch.nan)
         if self.trains_codebook:
             self.codebook = nn.Parameter(table)
         else:
@@ -123,10 +133,14 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw random codes; data-dependent initialisation begins anew with the next batches."""
-        # Until the data decide, the codes are spread like unit-variance latents.
-        first = self.init if self.init.batches == 0 else RandomInit(scale=1.0)
-        codes, _ = first(self.codebook.new_empty(0, self.dim), self.codebook_size)
-        self.codebook.copy_(self.metric.place(codes))
+        # Codes of a table that has been used up stay.
+        if self.init != FromTable():
+            # Until the data decide, the codes are spread like unit-variance latents.
+            first = self.init if self.init.batches == 0 else RandomInit(scale=1.0)
+            codes, _ = first(self.codebook.new_empty(0, self.dim), self.codebook_size)
+            self.codebook.copy_(self.metric.place(codes))
+        if isinstance(self.init, FromTable):
+            self.init = FromTable()
         self.cluster_size.fill_(1.0)
         self.share.fill_(1.0)
         self.pending = self.pending.new_empty(0, self.dim)
@@ -157,6 +171,10 @@ class VectorQuantizer(Quantizer):
         if self.trains_codebook:
             codes = self.metric.place(codes)
         loss, terms = self.loss(z, codes, valid, self.trains_codebook)
+        for regularizer in self.regularizers:
+            penalty = regularizer(_rows(z, valid), self.metric.place(codebook))
+            loss = loss + regularizer.weight * penalty
+            terms[regularizer.name] = penalty.detach()
         if learns:
             self._learn(z.detach(), indices, valid)
         return Assignment(codes.detach(), indices.reshape(*z.shape[:-1], 1), loss, terms)
