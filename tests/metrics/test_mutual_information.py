@@ -7,7 +7,7 @@ import torch
 
 from tests.spawn import Join, run_ranks
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.metrics import LevelInformation
+from vqkit.metrics import LevelInformation, codebook
 from vqkit.metrics.mutual_information import pair_counts, pair_information, pairs_of_levels
 
 
@@ -78,13 +78,11 @@ def test_the_metric_adds_batches_up_and_masks():
 
 
 def test_merging_early_changes_nothing(monkeypatch):
-    from vqkit.metrics import mutual_information_metric
-
     indices = torch.randint(0, 9, (40, 30, 2))
     late, early = LevelInformation((9, 9)), LevelInformation((9, 9))
     for item in indices:
         late.update(item)
-    monkeypatch.setattr(mutual_information_metric, "_PENDING_ROWS", 10)
+    monkeypatch.setattr(codebook, "_PENDING_ROWS", 10)
     for item in indices:
         early.update(item)
     assert len(early.pair_0) < len(late.pair_0)

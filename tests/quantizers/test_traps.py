@@ -19,7 +19,7 @@ trap                                                          where it is tested
 11   implicit codebook built in the constructor               test_fsq (largest tensor)
 12   residual FSQ without a scale per level                   test_residual (usage per level)
 14   decode skips the projection                              contract (decode_matches_forward),
-                                                              test_factorized
+                                                              test_factorized, test_projected
 15   layout and projection and mask do not combine            contract, test_factorized, here
 16   masks change the loss, or give NaN                       contract (full_mask, padding, empty)
 17   distances lose digits far from zero                      test_vq, ops/test_nearest
@@ -29,7 +29,8 @@ trap                                                          where it is tested
 21   state that cannot be reloaded                            contract (state_dict), test_codebook
 22   tokens x codes kept for backward                         contract (memory), here
 23   no loss in evaluation                                    contract (loss), test_vq
-24   stale cached codebook                                    contract (state_dict, cast), here
+24   stale cached codebook                                    contract (state_dict, cast), here,
+                                                              test_projected
 25   codebook shrinks with the first batch                    test_kmeans, test_codebook
 26   equal codes after initialisation                         test_kmeans, test_codebook
 28   level dropout hits the first items alone                 test_residual (uniform over items)

@@ -33,7 +33,6 @@ _LIMITS = {
     "max_twins": ("SHARE", "codes that are copies of another"),
     "max_shared": ("SHARE", "what two codebooks say twice, over the smaller entropy"),
 }
-_MOST_TWINS = 1000
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
@@ -225,16 +224,10 @@ def _tables(folder: Path, trusted: Sequence[str]) -> "dict[str, Tensor]":
 
 def _look(name: str, codes: "Tensor", others: "dict[str, Tensor]") -> "TableHealth":
     from vqkit.evaluation import TableHealth
-    from vqkit.metrics import codebook_drift, twin_vectors
 
-    twins = twin_vectors(codes)
-    drift = None
-    if others:
-        if name not in others or others[name].shape != codes.shape:
-            raise ConfigError(
-                f"--against: expected a table {name or 'of codes'!r} of {list(codes.shape)}, got "
-                f"{ {key: list(table.shape) for key, table in others.items()} }."
-            )
-        drift = codebook_drift(others[name], codes)
-    shown = tuple((int(a), int(b)) for a, b in twins[:_MOST_TWINS].tolist())
-    return TableHealth(name, len(codes), codes.shape[1], shown, len(twins), drift)
+    if others and (name not in others or others[name].shape != codes.shape):
+        raise ConfigError(
+            f"--against: expected a table {name or 'of codes'!r} of {list(codes.shape)}, got "
+            f"{ {key: list(table.shape) for key, table in others.items()} }."
+        )
+    return TableHealth.of(name, codes, others.get(name))

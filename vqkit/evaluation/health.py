@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vqkit.errors import ConfigError
 from vqkit.evaluation.drawing import png
 from vqkit.evaluation.output import write_output
@@ -14,7 +16,7 @@ from vqkit.evaluation.report import plain
 from vqkit.evaluation.text import codebook_rows, table
 from vqkit.evaluation.usage import draw_usage
 from vqkit.metrics.codebook import CodebookLevel, CodeHistogram, bitrate_efficiency
-from vqkit.metrics.codebook_vectors import CodebookDrift
+from vqkit.metrics.codebook_vectors import CodebookDrift, codebook_drift, twin_vectors
 from vqkit.metrics.mutual_information import PairInformation
 
 __all__ = ["HEALTH_FILE", "CodebookHealthReport", "HealthLimits", "TableHealth"]
@@ -22,6 +24,7 @@ __all__ = ["HEALTH_FILE", "CodebookHealthReport", "HealthLimits", "TableHealth"]
 HEALTH_FILE = "usage.json"
 _FORMAT, _FORMAT_VERSION = "vqkit codebook usage", 1
 _MOST_PAIRS = 8
+_MOST_TWINS = 1000
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class TableHealth:
     num_twins: int
     drift: CodebookDrift | None
     """Against the same table of another checkpoint."""
+
+    @classmethod
+    def of(cls, name: str, codes: Tensor, before: Tensor | None = None) -> "TableHealth":
+        """Look at a table ``[codes, dim]`` and, if given, at its drift from an earlier one.
+
+        Raises:
+            ShapeError: The earlier one has another shape, or a value is not finite.
+        """
+        twins = twin_vectors(codes)
+        shown = tuple((code, original) for code, original in twins[:_MOST_TWINS].tolist())
+        drift = None if before is None else codebook_drift(before, codes)
+        return cls(name, len(codes), codes.shape[1], shown, len(twins), drift)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How well a codebook is used: histograms of code indices and what follows from them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -225,14 +225,18 @@ def merge_rows(chunks: list[Tensor]) -> Int[Tensor, "distinct 2"]:
     return torch.stack((codes, counts), dim=1)
 
 
-def append_rows(chunks: list[Tensor], rows: Int[Tensor, "rows 2"]) -> None:
-    """Add (code, count) rows to a list, in place, and keep it at the order of the distinct codes.
+def append_rows(
+    chunks: list[Tensor],
+    rows: Int[Tensor, "rows columns"],
+    merge: Callable[[list[Tensor]], Tensor] = merge_rows,
+) -> None:
+    """Add rows with counts to a list, in place, and keep it at the order of the distinct ones.
 
     Merging sorts, so it waits until the new rows outnumber the merged ones, which come first.
     """
     chunks.append(rows)
     if sum(map(len, chunks[1:])) > max(_PENDING_ROWS, len(chunks[0])):
-        chunks[:] = [merge_rows(chunks)]
+        chunks[:] = [merge(chunks)]
 
 
 def divergence_bits(before: CodeHistogram, after: CodeHistogram) -> float:

@@ -1,7 +1,6 @@
 """What one codebook's indices tell of another's: bits paid twice."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -53,9 +52,9 @@ def pair_counts(indices: Int[Tensor, "tokens 2"]) -> Int[Tensor, "distinct 3"]:
     return torch.cat((pairs, counts[:, None]), dim=1)
 
 
-def merge_pairs(chunks: Iterable[Tensor]) -> Int[Tensor, "distinct 3"]:
+def merge_pairs(chunks: list[Tensor]) -> Int[Tensor, "distinct 3"]:
     """Add up chunks of (first, second, count) rows into one."""
-    rows = torch.cat(list(chunks))
+    rows = torch.cat(chunks)
     pairs, position = torch.unique(rows[:, :2], dim=0, return_inverse=True)
     counts = torch.zeros_like(pairs[:, 0]).index_add_(0, position, rows[:, 2])
     return torch.cat((pairs, counts[:, None]), dim=1)

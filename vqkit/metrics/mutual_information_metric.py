@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from vqkit.errors import ConfigError
-from vqkit.metrics.codebook import flatten_indices
+from vqkit.metrics.codebook import append_rows, flatten_indices
 from vqkit.metrics.mutual_information import (
     PairInformation,
     merge_pairs,
@@ -20,9 +20,6 @@ from vqkit.metrics.mutual_information import (
 from vqkit.shapes import Bool, Int
 
 __all__ = ["LevelInformation"]
-
-# Chunks of counts are merged when they hold more rows than this and than the merged ones.
-_PENDING_ROWS = 2**16
 
 
 class LevelInformation(Metric):
@@ -76,10 +73,7 @@ class LevelInformation(Metric):
         """
         rows = flatten_indices(indices, self.codebook_sizes, mask)
         for number, pair in enumerate(self.pairs):
-            chunks = getattr(self, f"pair_{number}")
-            chunks.append(pair_counts(rows[:, pair]))
-            if sum(map(len, chunks[1:])) > max(_PENDING_ROWS, len(chunks[0])):
-                chunks[:] = [merge_pairs(chunks)]
+            append_rows(getattr(self, f"pair_{number}"), pair_counts(rows[:, pair]), merge_pairs)
 
     def compute(self) -> dict[str, Tensor]:
         """``mutual_information_bits``, ``corrected_bits``, ``shared``: each fp64 ``[pairs]``.

@@ -17,7 +17,6 @@ from vqkit.metrics import (
     LevelInformation,
     PairInformation,
     codebook_level,
-    twin_vectors,
 )
 from vqkit.quantizers import QuantizerOutput
 from vqkit.quantizers.base import in_backward
@@ -28,7 +27,6 @@ __all__ = ["WatchCodebooks"]
 
 _log = logging.getLogger(__name__)
 _LOGGED = ("relative_usage", "normalised_entropy", "overused_share", "num_dead")
-_MOST_TWINS = 1000
 
 
 class WatchCodebooks(StepCallback):
@@ -126,16 +124,12 @@ class WatchCodebooks(StepCallback):
             with self._information.sync_context():
                 information = self._information.information()
             self._information.reset()
-        tables = []
-        for name, codes in module.tokenizer.quantizer.tables().items():
-            twins = twin_vectors(codes)
-            shown = tuple((int(a), int(b)) for a, b in twins[:_MOST_TWINS].tolist())
-            tables.append(TableHealth(name, len(codes), codes.shape[1], shown, len(twins), None))
+        tables = module.tokenizer.quantizer.tables()
         return CodebookHealthReport(
             name=f"{module.tokenizer.name}, step {module.step}",
             levels=tuple(codebook_level(histogram) for histogram in histograms),
             information=information,
-            tables=tuple(tables),
+            tables=tuple(TableHealth.of(name, codes) for name, codes in tables.items()),
             histograms=histograms,
         )
 
