@@ -13,9 +13,11 @@ from vqkit.quantizers.codebook import (
 )
 from vqkit.quantizers.factorized import Factorized
 from vqkit.quantizers.fsq import FSQ
+from vqkit.quantizers.gain import BetaGain, Gain, LogUniformGain, MuLawGain, UnitGain
 from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
+from vqkit.quantizers.pyramid import HadamardRotation, PyramidVQ
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.vq import VectorQuantizer
 
@@ -23,16 +25,22 @@ __all__ = [
     "EMA",
     "FSQ",
     "NO_TOKEN",
+    "BetaGain",
     "CodebookInit",
     "CodebookUpdate",
     "Cosine",
     "Euclidean",
     "Factorized",
     "FromData",
+    "Gain",
     "GradientEstimator",
     "GradientUpdate",
+    "HadamardRotation",
     "KMeans",
+    "LogUniformGain",
     "Metric",
+    "MuLawGain",
+    "PyramidVQ",
     "Quantizer",
     "QuantizerOutput",
     "RandomInit",
@@ -40,6 +48,7 @@ __all__ = [
     "Residual",
     "RotationTrick",
     "StraightThrough",
+    "UnitGain",
     "VQLoss",
     "VectorQuantizer",
 ]
