@@ -1,5 +1,6 @@
 """How to share a number of bits between the direction and the length of a vector."""
 
+import bisect
 import dataclasses
 import itertools
 import math
@@ -11,16 +12,16 @@ from vqkit.quantizers.gain import Gain, UnitGain
 __all__ = ["split_bits"]
 
 _MOST_PULSES = 1024
-_MOST_GAIN_BITS = 16
+_MOST_GAIN_BITS = 12
 
 
 def split_bits(dim: int, group_dim: int, num_bits: int, gain: Gain) -> tuple[int, Gain]:
     """Pulses and gain with the least estimated error in ``num_bits`` per vector of ``dim``.
 
-    Tried is every power of two of gain levels, each with the most pulses that still fit. The
-    error relative to the squared length is that of the gain's cells, their width squared over 12,
-    plus that of a cubic lattice of N points over the unit sphere: ``(L-1) / 12 (A / N)^(2/(L-1))``
-    with the sphere's surface A. Both hold for many bits and are good enough for a choice.
+    Tried is every power of two of gain levels, each with the most pulses that still fit. The error
+    relative to the squared length is that of the gain plus that of a cubic lattice of N points over
+    the unit sphere, ``(L-1) / 12 (A / N)^(2 / (L-1))`` with the sphere's surface A. That holds for
+    many bits and is good enough for a choice.
 
     Raises:
         ConfigError: Too few bits for one pulse per group and, unless the gain is one, two levels.
@@ -39,10 +40,13 @@ def split_bits(dim: int, group_dim: int, num_bits: int, gain: Gain) -> tuple[int
         pulses = _most_pulses(group_dim, group_bits - gain_bits)
         if pulses == 0:
             break
+        shape_error = _shape_error(group_dim, pulses)
+        if best is not None and shape_error >= best[0]:
+            break  # a finer gain leaves ever fewer pulses
         chosen = gain
         if not isinstance(gain, UnitGain):
             chosen = dataclasses.replace(gain, num_levels=2**gain_bits)  # type: ignore[type-var]
-        error = _gain_error(chosen.levels(group_dim, dim)) + _shape_error(group_dim, pulses)
+        error = _gain_error(chosen, group_dim, dim) + shape_error
         if best is None or error < best[0]:
             best = (error, pulses, chosen)
     if best is None:
@@ -72,12 +76,16 @@ def _most_pulses(dim: int, num_bits: int) -> int:
     return low
 
 
-def _gain_error(levels: tuple[float, ...]) -> float:
-    if len(levels) == 1:
+def _gain_error(gain: Gain, group_dim: int, dim: int) -> float:
+    """Mean squared error over mean square of lengths as a finer table of the gain has them."""
+    if gain.num_levels == 1:
         return 0.0
-    gaps = [b - a for a, b in itertools.pairwise(levels)]
-    cells = sum(gap * gap for gap in gaps) / len(gaps) / 12
-    return cells / (sum(level * level for level in levels) / len(levels))
+    levels = gain.levels(group_dim, dim)
+    finer = dataclasses.replace(gain, num_levels=4 * gain.num_levels)  # type: ignore[type-var]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(levels)]
+    lengths = finer.levels(group_dim, dim)
+    lost = sum((x - levels[bisect.bisect(middles, x)]) ** 2 for x in lengths)
+    return lost / sum(x * x for x in lengths)
 
 
 def _shape_error(dim: int, pulses: int) -> float:
