@@ -10,7 +10,9 @@ import pytest
 # In a process of its own: tracing goes through neither the shape checks nor the import hook.
 SCRIPT = """
 import torch
-from vqkit.quantizers import FSQ, Factorized
+from vqkit.quantizers import (
+    FSQ, BetaGain, Factorized, HadamardRotation, LogUniformGain, MuLawGain, PyramidVQ
+)
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
@@ -20,6 +22,9 @@ for quantizer, backend in (
     (Factorized(FSQ([8, 5, 5]), 16), "inductor"),
     (FSQ([4, 4, 4], symmetric=True), "aot_eager"),
     (Factorized(FSQ([4, 4, 4], bound="clamp"), 16), "aot_eager"),
+    (PyramidVQ(16, 16), "inductor"),
+    (PyramidVQ(64, 28, MuLawGain(), group_dim=32), "aot_eager"),
+    (PyramidVQ(32, 8, BetaGain(), 8, HadamardRotation()), "aot_eager"),
 ):
     quantizer.eval()
     z = torch.randn(2, 6, 7, quantizer.dim)

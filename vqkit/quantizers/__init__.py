@@ -13,10 +13,12 @@ from vqkit.quantizers.codebook import (
 )
 from vqkit.quantizers.factorized import Factorized
 from vqkit.quantizers.fsq import FSQ
+from vqkit.quantizers.gain import BetaGain, Gain, LogUniformGain, MuLawGain, UnitGain
 from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
 from vqkit.quantizers.projected import ProjectedVQ
+from vqkit.quantizers.pyramid import HadamardRotation, PyramidVQ
 from vqkit.quantizers.regularizer import (
     CodebookEntropy,
     CodebookRegularizer,
@@ -32,6 +34,7 @@ __all__ = [
     "EMA",
     "FSQ",
     "NO_TOKEN",
+    "BetaGain",
     "CodebookEntropy",
     "CodebookInit",
     "CodebookRegularizer",
@@ -42,13 +45,18 @@ __all__ = [
     "Factorized",
     "FromData",
     "FromTable",
+    "Gain",
     "GaussianTable",
     "GradientEstimator",
     "GradientUpdate",
+    "HadamardRotation",
     "KMeans",
+    "LogUniformGain",
     "Metric",
+    "MuLawGain",
     "Orthogonality",
     "ProjectedVQ",
+    "PyramidVQ",
     "Quantizer",
     "QuantizerOutput",
     "RandomInit",
@@ -58,6 +66,7 @@ __all__ = [
     "SimVQ",
     "StraightThrough",
     "Table",
+    "UnitGain",
     "VQLoss",
     "VectorQuantizer",
 ]
