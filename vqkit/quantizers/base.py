@@ -149,7 +149,7 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def encode(
         self, z: Float[Tensor, "batch *positions dim"]
-    ) -> Int[Tensor, "batch *positions codebooks"]:
+    ) -> Int[Tensor, "batch *index_positions codebooks"]:
         """Indices of the codes; changes no state, whatever the mode.
 
         Raises:
@@ -161,7 +161,7 @@ class Quantizer(nn.Module, ABC):
         return indices.reshape(self._index_shape(z))
 
     def decode(
-        self, indices: Int[Tensor, "batch *positions codebooks"]
+        self, indices: Int[Tensor, "batch *index_positions codebooks"]
     ) -> Float[Tensor, "batch *positions dim"]:
         """Look the codes up, in fp32. Index -1 contributes zero.
 

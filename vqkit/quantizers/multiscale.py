@@ -254,9 +254,11 @@ class MultiScaleResidual(Quantizer):
             return x
         convolution = self.convolutions[k * self.num_convolutions // len(self.scales)]
         maps = x.reshape(len(x), *self.grid, self.dim).movedim(-1, 1).contiguous()
-        weight = convolution.weight.float()  # type: ignore[union-attr,operator]
+        assert isinstance(convolution.weight, Tensor)
         convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.grid) - 1]
-        convolved = convolve(maps, weight, padding=1).movedim(1, -1).reshape(x.shape)
+        convolved = (
+            convolve(maps, convolution.weight.float(), padding=1).movedim(1, -1).reshape(x.shape)
+        )
         return (1.0 - self.convolution_ratio) * x + self.convolution_ratio * convolved
 
     def _resized(self, x: Tensor, kind: str, k: int, size: tuple[int, ...]) -> Tensor:
