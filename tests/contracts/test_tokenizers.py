@@ -5,7 +5,7 @@ import torch
 
 from tests.training import tiny
 from vqkit.nets import FastDecoder, FastEncoder, VQGANDecoder, VQGANEncoder
-from vqkit.quantizers import FSQ, Factorized, Residual
+from vqkit.quantizers import FSQ, Factorized, MultiScaleResidual, Residual
 from vqkit.testing import check_tokenizer, tokenizer_checks
 from vqkit.tokenizers import ImageFrontend, Tokenizer
 
@@ -41,7 +41,18 @@ def residual() -> Tokenizer:
     )
 
 
-MAKERS = {"fast": fast, "grey": lambda: fast(1), "vqgan": vqgan, "residual": residual}
+def multiscale() -> Tokenizer:
+    scales = [[1, 1], [2, 1], [3, 2]]
+    return tiny.tokenizer(MultiScaleResidual(tiny.vector_quantizer(), scales, num_convolutions=1))
+
+
+MAKERS = {
+    "fast": fast,
+    "grey": lambda: fast(1),
+    "vqgan": vqgan,
+    "residual": residual,
+    "multiscale": multiscale,
+}
 
 
 @pytest.mark.parametrize("check", tokenizer_checks(), ids=lambda check: check.__name__)

@@ -1,11 +1,14 @@
 """What the contract leaves open: identity, batches, wrong parts, description."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from tests.training import tiny
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.quantizers import FSQ
+from vqkit.files import read_tokens, write_tokens
+from vqkit.quantizers import FSQ, MultiScaleResidual
 from vqkit.tokenizers import ImageFrontend, Tokenizer, TokenizerSpec
 from vqkit.tokenizers.fingerprint import fingerprint
 
@@ -81,3 +84,46 @@ def test_padding_repeats_the_edge_and_is_cut_off(size):
 def test_a_size_beyond_the_output_is_refused():
     with pytest.raises(ShapeError, match="9x8"):
         ImageFrontend().restore(torch.zeros(3, 8, 8), {"height": 9, "width": 8})
+
+
+def multiscale_tokenizer() -> Tokenizer:
+    scales = [[1, 1], [2, 2], [3, 4]]
+    return tiny.tokenizer(MultiScaleResidual(tiny.vector_quantizer(), scales))
+
+
+def test_a_quantizer_of_one_grid_makes_one_stream_of_tokens(tmp_path):
+    tokenizer = multiscale_tokenizer()
+    image = torch.rand(3, 11, 16) * 2 - 1
+    both = tokenizer.encode([image, image.flip(-1)])
+    assert both.axes == ("token",)
+    assert both.indices.shape == (2, 1 + 4 + 12, 1)
+    tokens = both.item(1)
+    write_tokens(tokens, tmp_path / "x.vqt")
+    read = read_tokens(tmp_path / "x.vqt")
+    assert read.same_as(tokens)
+    for mine, theirs in zip(tokenizer.decode(read), tokenizer.decode(tokens), strict=True):
+        assert mine.shape == (3, 11, 16)
+        assert torch.equal(mine, theirs)
+
+
+def test_media_of_another_grid_than_the_quantizers_are_refused_with_the_size_to_take():
+    tokenizer = multiscale_tokenizer()
+    with pytest.raises(ShapeError, match=r"latents of \[3, 4\].* got \[4, 4\].*\[12, 16\]"):
+        tokenizer.encode([torch.zeros(3, 16, 16)])
+    tokens = tokenizer.encode([torch.zeros(3, 12, 16)])
+    lying = dataclasses.replace(tokens, media=({"height": 12, "width": 20},))
+    with pytest.raises(ShapeError, match=r"got \[3, 5\]"):
+        tokenizer.decode(lying)
+
+
+def test_the_description_of_a_quantizer_of_one_grid():
+    spec = multiscale_tokenizer().spec
+    assert spec.grid({"height": 12, "width": 16}) == (17,)
+    assert spec.bits_per_pixel == pytest.approx(4 * 17 / (12 * 16))
+    assert TokenizerSpec.from_dict(spec.to_dict()) == spec
+    assert "latent_grid" not in tiny.tokenizer().spec.to_dict()
+
+
+def test_a_grid_of_another_number_of_axes_is_refused():
+    with pytest.raises(ConfigError, match=r"quantizer.grid axes and axes .* 1 and 2"):
+        tiny.tokenizer(MultiScaleResidual(tiny.vector_quantizer(), [[1], [4]]))

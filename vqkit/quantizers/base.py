@@ -2,13 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vqkit.errors import ShapeError
+from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.gradient import straight_through
 from vqkit.shapes import Bool, Float, Int
 
@@ -18,6 +19,8 @@ __all__ = [
     "Quantizer",
     "QuantizerOutput",
     "in_backward",
+    "refuse_grid",
+    "spread_bad_values",
     "squares_are_finite",
 ]
 
@@ -128,9 +131,18 @@ class Quantizer(nn.Module, ABC):
         Raises:
             ShapeError: Wrong ``dim``, grid, dtype or mask shape; a mask although ``grid`` is set.
         """
+        return self._run(z, mask, self._quantize)
+
+    def _run(
+        self,
+        z: Tensor,
+        mask: Tensor | None,
+        quantize: Callable[[Tensor, Tensor | None], Assignment],
+    ) -> QuantizerOutput:
+        """Check, flatten, ``quantize`` and bring into the shape of the input."""
         rows, valid = self._flatten(z, mask)
         with torch.autocast(z.device.type, enabled=False):
-            result = self._quantize(rows, valid)
+            result = quantize(rows, valid)
         quantized = result.codes
         indices = result.indices.reshape(self._index_shape(z))
         if valid is not None:
@@ -146,7 +158,7 @@ class Quantizer(nn.Module, ABC):
     @torch.no_grad()
     def encode(
         self, z: Float[Tensor, "batch *positions dim"]
-    ) -> Int[Tensor, "batch *positions codebooks"]:
+    ) -> Int[Tensor, "batch *index_positions codebooks"]:
         """Indices of the codes; changes no state, whatever the mode.
 
         Raises:
@@ -158,7 +170,7 @@ class Quantizer(nn.Module, ABC):
         return indices.reshape(self._index_shape(z))
 
     def decode(
-        self, indices: Int[Tensor, "batch *positions codebooks"]
+        self, indices: Int[Tensor, "batch *index_positions codebooks"]
     ) -> Float[Tensor, "batch *positions dim"]:
         """Look the codes up, in fp32. Index -1 contributes zero.
 
@@ -249,7 +261,7 @@ class Quantizer(nn.Module, ABC):
             )
 
     @property
-    def _decodable(self) -> range:
+    def _decodable(self) -> Sequence[int]:
         """Numbers of codebooks that ``decode`` accepts."""
         return range(self.num_codebooks, self.num_codebooks + 1)
 
@@ -262,3 +274,21 @@ def in_backward() -> bool:
 def squares_are_finite(z: Tensor) -> Tensor:
     """Per item of ``z [batch, positions, dim]``: no NaN, no infinity, nor close to overflow."""
     return z.square().sum((1, 2)).isfinite()
+
+
+def spread_bad_values(z: Tensor) -> Tensor:
+    """``z [batch, positions, dim]`` with every value of an item that is not finite NaN.
+
+    Wrappers give their parts different views of one input: none of them may learn from a batch that
+    is bad for another.
+    """
+    return torch.where(squares_are_finite(z)[:, None, None], z, torch.nan)
+
+
+def refuse_grid(inner: Quantizer, wrapper: str) -> None:
+    """Raise a ``ConfigError`` if ``inner`` does not quantize each position by itself."""
+    if inner.grid is not None:
+        raise ConfigError(
+            f"{wrapper}: expected an inner quantizer of single positions, got "
+            f"{type(inner).__name__} with the grid {list(inner.grid)}. Put {wrapper} inside it."
+        )

@@ -1,5 +1,6 @@
 """Quantization in a space of few dimensions."""
 
+from collections.abc import Sequence
 from typing import final
 
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Factorized(Quantizer):
         return codes.masked_fill(absent, 0.0)
 
     @property
-    def _decodable(self) -> range:
+    def _decodable(self) -> Sequence[int]:
         return self.inner._decodable
 
 

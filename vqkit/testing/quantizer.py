@@ -58,9 +58,16 @@ def _require(condition: bool | Tensor, message: str) -> None:
         raise AssertionError(message)
 
 
-def _latents(quantizer: Quantizer, *positions: int, seed: int = 1) -> Tensor:
+def _latents(quantizer: Quantizer, *shape: int, seed: int = 1) -> Tensor:
+    """Random latents of ``batch, *positions``; a quantizer of one grid keeps its grid."""
+    batch, *positions = shape or (_BATCH, _POSITIONS)
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*(positions or (_BATCH, _POSITIONS)), quantizer.dim, generator=generator)
+    return torch.randn(batch, *(quantizer.grid or positions), quantizer.dim, generator=generator)
+
+
+def _index_shape(quantizer: Quantizer, z: Tensor) -> tuple[int, ...]:
+    positions = quantizer.index_positions(tuple(z.shape[1:-1]))
+    return (len(z), *positions, len(quantizer.codebook_sizes))
 
 
 # Most checks begin with a quantizer that is initialised: once per quantizer is enough.
@@ -112,15 +119,20 @@ def _train_step(
 
 @_check
 def check_shapes(quantizer: Quantizer) -> None:
-    """Grids of one, two and three axes, one position, no position and no item."""
+    """Grids of one, two and three axes, one position, no position and no item.
+
+    A quantizer of one grid keeps that, and maps it to positions of its own choice.
+    """
     ready = _ready(quantizer)
+    if ready.grid is None:
+        _require(ready.index_positions((2, 3)) == (2, 3), "positions change without a grid")
     for mode in (True, False):
         ready.train(mode)
         for shape in [(2, 5), (2, 3, 4), (1, 2, 3, 4), (1, 1), (2, 0), (0, 5)]:
             z = _latents(ready, *shape)
             output = ready(z)
             _require(output.quantized.shape == z.shape, f"quantized {output.quantized.shape}")
-            expected = (*shape, len(ready.codebook_sizes))
+            expected = _index_shape(ready, z)
             _require(output.indices.shape == expected, f"indices {output.indices.shape}")
             _require(output.indices.dtype == torch.int64, f"indices are {output.indices.dtype}")
             _require(ready.encode(z).shape == expected, "encode has another shape than forward")
@@ -199,7 +211,7 @@ def check_training_output_is_the_code(quantizer: Quantizer) -> None:
 def check_no_token(quantizer: Quantizer) -> None:
     """Index -1 decodes to zero."""
     ready = _ready(quantizer).eval()
-    nothing = torch.full((2, 3, len(ready.codebook_sizes)), NO_TOKEN)
+    nothing = torch.full(_index_shape(ready, _latents(ready, 2, 3)), NO_TOKEN)
     _require(not ready.decode(nothing).any(), "index -1 decodes to something")
 
 
@@ -249,19 +261,40 @@ def check_evaluation_is_pure(quantizer: Quantizer) -> None:
 
 @_check
 def check_positions_are_independent(quantizer: Quantizer) -> None:
-    """A position's index depends neither on its neighbours nor on the batch."""
+    """A position's index depends neither on its neighbours nor on the batch.
+
+    Of a quantizer of one grid, an item's indices do not depend on the batch.
+    """
     ready = _ready(quantizer).eval()
     z = _latents(ready)
     indices = ready.encode(z)
-    order = torch.randperm(_POSITIONS)
-    _require(torch.equal(ready.encode(z[:, order]), indices[:, order]), "order changes indices")
+    if ready.grid is None:
+        order = torch.randperm(_POSITIONS)
+        _require(torch.equal(ready.encode(z[:, order]), indices[:, order]), "order changes indices")
+    _require(torch.equal(ready.encode(z.flip(0)), indices.flip(0)), "order changes items")
     single = torch.cat([ready.encode(item[None]) for item in z])
     _require(torch.equal(single, indices), "a batch gives other indices than its items")
+
+
+def _refuses_masks(quantizer: Quantizer) -> bool:
+    """Whether there is a grid, where no mask makes sense; then any mask must be refused."""
+    if quantizer.grid is None:
+        return False
+    ready = _ready(quantizer)
+    before = _state(ready)
+    for value in (True, False):
+        z = _latents(ready)
+        mask = torch.full(z.shape[:-1], value)
+        _refused(lambda z=z, mask=mask: ready(z, mask), "a mask beside a grid")  # type: ignore[misc]
+    _require(not _same_state(before, _state(ready)), "a refused mask changed the state")
+    return True
 
 
 @_check
 def check_full_mask_is_no_mask(quantizer: Quantizer) -> None:
     """An all-true mask gives the loss, gradient and state of no mask."""
+    if _refuses_masks(quantizer):
+        return
     plain, masked = _ready(quantizer), _ready(quantizer)
     z = _latents(plain)
     loss, gradient = _train_step(plain, z)
@@ -277,6 +310,8 @@ def check_full_mask_is_no_mask(quantizer: Quantizer) -> None:
 @_check
 def check_padding_is_invisible(quantizer: Quantizer) -> None:
     """Masked positions, whatever they hold, change neither loss nor gradient nor state."""
+    if _refuses_masks(quantizer):
+        return
     plain, padded = _ready(quantizer), _ready(quantizer)
     z = _latents(plain)
     garbage = torch.full((_BATCH, 5, plain.dim), math.nan)
@@ -301,6 +336,8 @@ def check_padding_is_invisible(quantizer: Quantizer) -> None:
 @_check
 def check_empty_mask(quantizer: Quantizer) -> None:
     """A batch without any valid position gives a finite loss and changes nothing."""
+    if _refuses_masks(quantizer):
+        return
     ready = _ready(quantizer)
     before = _state(ready)
     output = ready(_latents(ready), torch.zeros(_BATCH, _POSITIONS, dtype=torch.bool))
@@ -317,7 +354,7 @@ def check_non_finite_batch(quantizer: Quantizer) -> None:
         for fresh in (_ready(quantizer), copy.deepcopy(quantizer).train()):
             before = _state(fresh)
             z = _latents(fresh)
-            z[0, 0, 0] = bad
+            z.view(-1)[0] = bad
             indices = fresh(z).indices
             sizes = torch.tensor(fresh.codebook_sizes)
             in_range = (indices >= NO_TOKEN) & (indices < sizes)
@@ -407,20 +444,26 @@ def check_memory(quantizer: Quantizer) -> None:
 def check_bad_input(quantizer: Quantizer) -> None:
     """Wrong input is refused by a ``ValueError`` that names what was expected and what came."""
     ready = _ready(quantizer).eval()
-    dim = ready.dim
-    message = _refused(lambda: ready(torch.zeros(1, 2, dim + 1)), "a wrong dim")
+    dim, num = ready.dim, len(ready.codebook_sizes)
+    z = torch.zeros_like(_latents(ready, 1, 2))
+    shape = _index_shape(ready, z)
+    wider = torch.zeros(*z.shape[:-1], dim + 1)
+    message = _refused(lambda: ready(wider), "a wrong dim")
     _require(str(dim) in message and str(dim + 1) in message, f"wrong dim: {message!r}")
     _refused(lambda: ready(torch.zeros(dim)), "an input without a batch")
-    _refused(lambda: ready(torch.zeros(1, 2, dim, dtype=torch.int64)), "an integer input")
-    _refused(
-        lambda: ready(torch.zeros(1, 2, dim), torch.ones(1, 3, dtype=torch.bool)), "a wrong mask"
-    )
-    num = len(ready.codebook_sizes)
-    _refused(lambda: ready.decode(torch.zeros(1, 2, num)), "float indices")
-    _refused(lambda: ready.decode(torch.zeros(1, 2, num + 1, dtype=torch.int64)), "more codebooks")
-    too_large = torch.tensor(ready.codebook_sizes).expand(1, 2, num)
+    _refused(lambda: ready(z.long()), "an integer input")
+    _refused(lambda: ready(z, torch.ones(1, 3, dtype=torch.bool)), "a wrong mask")
+    _refused(lambda: ready.decode(torch.zeros(shape)), "float indices")
+    more = torch.zeros(*shape[:-1], num + 1, dtype=torch.int64)
+    _refused(lambda: ready.decode(more), "more codebooks")
+    too_large = torch.tensor(ready.codebook_sizes).expand(shape)
     _refused(lambda: ready.decode(too_large), "an index out of range")
-    _refused(lambda: ready.decode(torch.full((1, 2, num), -2)), "a negative index")
+    _refused(lambda: ready.decode(torch.full(shape, -2)), "a negative index")
+    if ready.grid is not None:
+        other = torch.zeros(1, *(size + 1 for size in ready.grid), dim)
+        message = _refused(lambda: ready(other), "another grid")
+        _require(str(list(ready.grid)) in message, f"another grid: {message!r}")
+        _refused(lambda: ready.decode(torch.zeros(shape).long()[:, 1:]), "too few indices")
 
 
 def _refused(call: Callable[[], object], what: str) -> str:

@@ -61,9 +61,22 @@ def _media(tokenizer: Tokenizer, *size: int, seed: int = 0) -> Tensor:
     return (2 * media - 1).to(tokenizer.device)
 
 
+def _size(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The smallest size that needs no padding."""
+    grid = tokenizer.spec.latent_grid or tuple(1 for _ in tokenizer.stride)
+    return tuple(side * step for side, step in zip(grid, tokenizer.stride, strict=True))
+
+
 def _sizes(tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-    """Sizes around the stride: one sample, one less, just it, one more, longer than wide."""
+    """Sizes around the stride: one sample, one less, just it, one more, longer than wide.
+
+    A quantizer of one grid takes those alone that are padded to it.
+    """
     step = tokenizer.stride
+    if tokenizer.spec.latent_grid is not None:
+        full = _size(tokenizer)
+        least = tuple(side - s + 1 for side, s in zip(full, step, strict=True))
+        return [least, tuple(side - 1 for side in full), full, (full[0], *least[1:])]
     return [
         tuple(1 for _ in step),
         tuple(s - 1 for s in step),
@@ -99,7 +112,7 @@ def check_batch_is_single(tokenizer: Tokenizer) -> None:
             torch.equal(tokenizer.decode(together)[i], tokenizer.decode(alone)[0]),
             f"item {i} decodes otherwise in company",
         )
-    batch = torch.stack([_media(tokenizer, *tokenizer.stride, seed=i) for i in range(3)])
+    batch = torch.stack([_media(tokenizer, *_size(tokenizer), seed=i) for i in range(3)])
     for i, item in enumerate(batch):
         alone = tokenizer.encode([item])
         _require(tokenizer.encode(batch).item(i).same_as(alone), "a batch differs from its items")
@@ -156,7 +169,7 @@ def check_other_model_is_refused(tokenizer: Tokenizer) -> None:
     with torch.no_grad():
         next(other.parameters()).view(-1)[0] += 1.0
     _require(other.fingerprint != tokenizer.fingerprint, "the fingerprint ignores the weights")
-    tokens = tokenizer.encode([_media(tokenizer, *tokenizer.stride)])
+    tokens = tokenizer.encode([_media(tokenizer, *_size(tokenizer))])
     try:
         other.decode(tokens)
     except ModelMismatchError as error:
@@ -170,9 +183,10 @@ def check_other_model_is_refused(tokenizer: Tokenizer) -> None:
 def check_training_pass(tokenizer: Tokenizer) -> None:
     """The training pass keeps the shape and reaches every part with a gradient."""
     tokenizer = copy.deepcopy(tokenizer).train()
-    media = torch.stack(
-        [_media(tokenizer, *(2 * s for s in tokenizer.stride), seed=i) for i in range(8)]
-    )
+    size = tuple(2 * s for s in tokenizer.stride)
+    if tokenizer.spec.latent_grid is not None:
+        size = _size(tokenizer)
+    media = torch.stack([_media(tokenizer, *size, seed=i) for i in range(8)])
     for _ in range(4):  # past the initialisation of codebooks
         output = tokenizer(media)
     _require(output.reconstruction.shape == media.shape, "the reconstruction has another shape")
@@ -187,8 +201,12 @@ def check_training_pass(tokenizer: Tokenizer) -> None:
 @_check
 def check_bad_input(tokenizer: Tokenizer) -> None:
     """Wrong media and wrong tokens are refused by a ``ValueError``."""
-    size = tokenizer.stride
+    size = _size(tokenizer)
     good = _media(tokenizer, *size)
+    if tokenizer.spec.latent_grid is not None:
+        larger = torch.cat([good, good], dim=-1)
+        _refused(lambda: tokenizer.encode([larger]), "media of another grid")
+        _refused(lambda: tokenizer(larger[None]), "a batch of another grid")
     _refused(lambda: tokenizer.encode([]), "no item")
     _refused(lambda: tokenizer.encode([good[:, :0]]), "an empty side")
     _refused(lambda: tokenizer.encode([torch.cat([good, good])]), "wrong channels")

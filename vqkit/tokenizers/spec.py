@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, ShapeError
 
 __all__ = ["TokenizerSpec"]
 
@@ -24,6 +24,8 @@ class TokenizerSpec:
         strides: Media samples per token along each axis.
         codebook_sizes: One per entry of the indices' last axis.
         fingerprint: 32 hex digits over configuration and weights.
+        latent_grid: The one grid of latents that the quantizer takes; None takes any.
+        num_positions: Positions of the indices of that grid, on one axis; None as well.
     """
 
     name: str
@@ -33,6 +35,8 @@ class TokenizerSpec:
     strides: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
     fingerprint: str
+    latent_grid: tuple[int, ...] | None = None
+    num_positions: int | None = None
 
     @property
     def bits_per_position(self) -> float:
@@ -42,24 +46,42 @@ class TokenizerSpec:
     @property
     def bits_per_pixel(self) -> float:
         """Nominal bits per pixel of media whose sides the stride divides."""
-        return self.bits_per_position / math.prod(self.strides)
+        positions = 1.0
+        if self.latent_grid is not None and self.num_positions is not None:
+            positions = self.num_positions / math.prod(self.latent_grid)
+        return self.bits_per_position * positions / math.prod(self.strides)
 
     def grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
-        """Grid of media of a size: each axis over its stride, rounded up.
+        """Grid of the tokens of media of a size: each axis over its stride, rounded up.
+
+        Where the quantizer takes one grid of latents alone, its positions on one axis.
+
+        Raises:
+            ShapeError: The media have another grid than the one.
 
         >>> spec = TokenizerSpec("t", "image", 3, ("height", "width"), (8, 8), (512,), "0" * 32)
         >>> spec.grid({"height": 300, "width": 451}), round(spec.bits_per_pixel, 4)
         ((38, 57), 0.1406)
         """
-        return tuple(
+        latents = tuple(
             -(-size[axis] // stride) for axis, stride in zip(self.axes, self.strides, strict=True)
         )
+        if self.latent_grid is None or self.num_positions is None:
+            return latents
+        if latents != self.latent_grid:
+            largest = [n * step for n, step in zip(self.latent_grid, self.strides, strict=True)]
+            raise ShapeError(
+                f"Media of {dict(size)}: expected latents of {list(self.latent_grid)}, the grid of "
+                f"this model's quantizer, got {list(latents)}. Resize the media to {largest}."
+            )
+        return (self.num_positions,)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types; without what is None."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in dataclasses.asdict(self).items()
+            if value is not None
         }
 
     @classmethod
@@ -69,8 +91,10 @@ class TokenizerSpec:
         Raises:
             ConfigError: Missing or unknown keys.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
-        if set(data) != names:
+        fields = dataclasses.fields(cls)
+        names = {field.name for field in fields}
+        required = {field.name for field in fields if field.default is dataclasses.MISSING}
+        if not required <= set(data) <= names:
             raise ConfigError(f"TokenizerSpec: expected keys {sorted(names)}, got {sorted(data)}.")
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()

@@ -1,6 +1,7 @@
 """The tokenizer: frontend, encoder, quantizer and decoder in one object."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -115,6 +116,8 @@ class Tokenizer(nn.Module):
             strides=self.stride,
             codebook_sizes=self.quantizer.codebook_sizes,
             fingerprint=self.fingerprint,
+            latent_grid=self.quantizer.grid,
+            num_positions=self._num_positions,
         )
 
     @property
@@ -158,7 +161,8 @@ class Tokenizer(nn.Module):
                 by the shape may move a latent by a rounding error and its token to a neighbour.
 
         Raises:
-            ShapeError: No item, wrong channels, or values outside [-1, 1].
+            ShapeError: No item, wrong channels, values outside [-1, 1], or a size whose latents are
+                not the grid of a quantizer that takes one grid alone.
         """
         if len(media) == 0:
             raise ShapeError("Tokenizer encode: expected at least one item, got none.")
@@ -166,6 +170,9 @@ class Tokenizer(nn.Module):
             self.frontend.prepare(item.to(self.device, torch.float32), self.stride)
             for item in media
         ]
+        if self.quantizer.grid is not None:
+            for _, size in prepared:
+                self.spec.grid(size)
         with self._evaluating():
             if batched:
                 grids = self._encode_batched([padded for padded, _ in prepared])
@@ -297,7 +304,13 @@ class Tokenizer(nn.Module):
 
     @property
     def _axes(self) -> tuple[str, ...]:
-        return tuple(self.frontend.axes)
+        # The indices of a whole grid, scales one after the other, lie on no axis of the media.
+        return tuple(self.frontend.axes) if self.quantizer.grid is None else ("token",)
+
+    @property
+    def _num_positions(self) -> int | None:
+        grid = self.quantizer.grid
+        return None if grid is None else math.prod(self.quantizer.index_positions(grid))
 
     def _latents(self, media: Tensor) -> Tensor:
         latent: Tensor = self.encoder(media)
@@ -346,6 +359,9 @@ class Tokenizer(nn.Module):
             ("encoder.stride", self.stride, "decoder.stride", tuple(decoder.stride)),  # type: ignore[arg-type]
             ("strides", len(self.stride), "axes", len(self.frontend.axes)),
         ]
+        if self.quantizer.grid is not None:
+            num_axes = len(self.frontend.axes)
+            facts.append(("quantizer.grid axes", len(self.quantizer.grid), "axes", num_axes))
         for left_name, left, right_name, right in facts:
             if left != right:
                 raise ConfigError(
