@@ -39,7 +39,7 @@ MODES = ("training", "evaluation")
 DECAY = 0.99
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """A contestant that this version does not have, or that the machine cannot hold."""
 
 
@@ -120,7 +120,7 @@ def _peer_residual(dim: int, codebook_size: int, depth: int) -> nn.Module:
 
 def _ours_named(name: str, *arguments: object, **options: object) -> nn.Module:
     if not hasattr(vqkit.quantizers, name):
-        raise Absent(f"vqkit.quantizers.{name} is not there")
+        raise AbsentError(f"vqkit.quantizers.{name} is not there")
     quantizer: nn.Module = getattr(vqkit.quantizers, name)(*arguments, **options)
     return quantizer
 
@@ -253,7 +253,7 @@ def measure(name: str, mode: str, arguments: argparse.Namespace) -> dict[str, ob
     for contestant in (OURS, PEER, COMPILED):
         try:
             runs[contestant] = _run(name, contestant, mode, arguments)
-        except Absent as absent:
+        except AbsentError as absent:
             missing[contestant] = str(absent)
     memory = {
         contestant: _extra_memory_bytes(name, contestant, mode, arguments) / 2**20
@@ -273,14 +273,14 @@ def _run(
     mode: str,
     arguments: argparse.Namespace,
 ) -> Callable[..., None]:
-    """A call of the contestant, on all tokens or some; raises ``Absent`` where there is none."""
+    """A call of the contestant, on all tokens or some; ``AbsentError`` where there is none."""
     case = CASES[name]
     if contestant == COMPILED and arguments.no_compile:
-        raise Absent("switched off")
+        raise AbsentError("switched off")
     if contestant == COMPILED and mode == "training" and not case.compiles:
-        raise Absent("the update depends on the data")
+        raise AbsentError("the update depends on the data")
     if contestant == PEER and case.theirs is None:
-        raise Absent("its matrix of tokens x codes does not fit into memory")
+        raise AbsentError("its matrix of tokens x codes does not fit into memory")
     build = case.theirs if contestant == PEER else case.ours
     assert build is not None
     torch.manual_seed(0)
