@@ -89,11 +89,10 @@ class VQLoss:
         return loss, terms
 
     def _square(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+        num_valid: Tensor | int = max(a.shape[:-1].numel(), 1)
         if valid is not None:
             b = torch.where(valid[..., None], b, a.detach())
             num_valid = valid.sum().clamp_min(1).to(a.dtype)
-        else:
-            num_valid = max(a.shape[:-1].numel(), 1)
         # Keeps a and b alone for backward: no difference, no square.
         total = F.mse_loss(a, b, reduction="sum") / num_valid
         return total / a.shape[-1] if self.reduction == "mean" else total
