@@ -6,57 +6,59 @@ contestants of a case run in turn, round after round, so that a busy machine is 
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks import measuring
 from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.measuring import in_own_process, product_gflops, take_turns
 from vqkit.ops import nearest_code
 
 CASES = ((16_384, 8_192, 8), (8_192, 65_536, 8), (16_384, 1_024, 256))
 OFFSETS = (0, 10, 100, 1000)
 LARGE = (65_536, 262_144, 8)
-BACKENDS = ("compiled", "tiled")
-OURS = "vqkit compiled"
+BACKENDS = {"cpu": ("compiled", "tiled"), "cuda": ("triton", "tiled")}
 PRODUCT = "matrix product alone"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu", choices=tuple(BACKENDS))
     parser.add_argument(
-        "--output", type=Path, help="folder for nearest-cpu.json and nearest-cpu.md"
+        "--output", type=Path, help="folder for nearest-DEVICE.json and nearest-DEVICE.md"
     )
     parser.add_argument("--extra-memory", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    device = arguments.device
     if arguments.extra_memory:
         backend, *sizes = arguments.extra_memory
-        print(_extra_memory_bytes_here(backend, *map(int, sizes)))
+        print(_extra_memory_bytes_here(device, backend, *map(int, sizes)))
         return
 
     torch.manual_seed(0)
     results = {
-        "environment": describe_environment("vector-quantize-pytorch", "faiss-cpu", "numba"),
+        "environment": describe_environment(
+            "vector-quantize-pytorch", "faiss-cpu", "numba", "triton"
+        ),
+        "device": device,
         "rounds": arguments.rounds,
-        "product_gflops": round(_product_gflops()),
-        "times": [time_case(*case, rounds=arguments.rounds) for case in CASES],
-        "wrong_codes": [count_wrong_codes(offset) for offset in OFFSETS],
+        "product_gflops": round(product_gflops(device)),
+        "times": [time_case(*case, rounds=arguments.rounds, device=device) for case in CASES],
+        "wrong_codes": [count_wrong_codes(offset, device) for offset in OFFSETS],
         "extra_memory_mib": {
-            f"vqkit {backend}": round(extra_memory_bytes(backend, *LARGE) / 2**20, 1)
-            for backend in BACKENDS
+            f"vqkit {backend}": round(extra_memory_bytes(backend, *LARGE, device) / 2**20, 1)
+            for backend in BACKENDS[device]
         },
     }
     report = as_report(results)
     print(report)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / "nearest-cpu.json"
+        path = arguments.output / f"nearest-{device}.json"
         path.write_text(json.dumps(results, indent=2) + "\n")
         path.with_suffix(".md").write_text(report)
 
@@ -65,13 +67,15 @@ def contestants(z: Tensor, codebook: Tensor) -> dict[str, Callable[[], Tensor]]:
     """Everything that finds the nearest codes, ready to run on this input."""
     found: dict[str, Callable[[], Tensor]] = {
         f"vqkit {name}": lambda name=name: nearest_code(z, codebook, backend=name)
-        for name in BACKENDS
+        for name in BACKENDS[z.device.type]
     }
     found["torch.cdist + argmin"] = lambda: torch.cdist(z, codebook).argmin(-1)
     found["vector-quantize-pytorch"] = _vector_quantize_pytorch(z, codebook)
     try:
         import faiss
     except ImportError:
+        return found
+    if z.device.type != "cpu":
         return found
     index = faiss.IndexFlatL2(z.shape[1])
     index.add(codebook.numpy())
@@ -82,7 +86,7 @@ def contestants(z: Tensor, codebook: Tensor) -> dict[str, Callable[[], Tensor]]:
 def _vector_quantize_pytorch(z: Tensor, codebook: Tensor) -> Callable[[], Tensor]:
     from vector_quantize_pytorch import VectorQuantize
 
-    quantizer = VectorQuantize(dim=z.shape[1], codebook_size=len(codebook)).eval()
+    quantizer = VectorQuantize(dim=z.shape[1], codebook_size=len(codebook)).eval().to(z.device)
     quantizer.codebook = codebook
 
     def indices() -> Tensor:
@@ -92,34 +96,26 @@ def _vector_quantize_pytorch(z: Tensor, codebook: Tensor) -> Callable[[], Tensor
     return indices
 
 
-def time_case(num_tokens: int, num_codes: int, dim: int, rounds: int) -> dict[str, object]:
+def time_case(
+    num_tokens: int, num_codes: int, dim: int, rounds: int, device: str
+) -> dict[str, object]:
     """Milliseconds of every contestant: the fastest round and the median."""
-    z, codebook = torch.randn(num_tokens, dim), torch.randn(num_codes, dim)
+    z, codebook = torch.randn(num_tokens, dim).to(device), torch.randn(num_codes, dim).to(device)
     runs = contestants(z, codebook)
-    scores = torch.empty(num_tokens, num_codes)
+    scores = torch.empty(num_tokens, num_codes, device=device)
     runs[PRODUCT] = lambda: torch.mm(z, codebook.T, out=scores)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for round_number in range(rounds + 1):  # the first one warms up
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if round_number:
-                times[name].append((time.perf_counter() - start) * 1e3)
     return {
         "num_tokens": num_tokens,
         "num_codes": num_codes,
         "dim": dim,
-        "milliseconds": {
-            name: {"fastest": min(taken), "median": statistics.median(taken)}
-            for name, taken in times.items()
-        },
+        "milliseconds": take_turns(runs, rounds, device),
     }
 
 
-def count_wrong_codes(offset: float, num_tokens: int = 4096) -> dict[str, object]:
+def count_wrong_codes(offset: float, device: str, num_tokens: int = 4096) -> dict[str, object]:
     """Tokens with another code than a float64 brute force finds, for data of spread 0.1."""
-    z = torch.randn(num_tokens, 8) * 0.1 + offset
-    codebook = torch.randn(1024, 8) * 0.1 + offset
+    z = torch.randn(num_tokens, 8).to(device) * 0.1 + offset
+    codebook = torch.randn(1024, 8).to(device) * 0.1 + offset
     truth = torch.cat(
         [
             (rows[:, None].double() - codebook.double()).square().sum(2).argmin(1)
@@ -130,54 +126,36 @@ def count_wrong_codes(offset: float, num_tokens: int = 4096) -> dict[str, object
     return {"offset": offset, "num_tokens": num_tokens, "wrong": wrong}
 
 
-def extra_memory_bytes(backend: str, num_tokens: int, num_codes: int, dim: int) -> int:
-    """Growth of the resident memory at its peak during a search, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.nearest", "--extra-memory", backend]
-    command += [str(size) for size in (num_tokens, num_codes, dim)]
-    root = Path(__file__).resolve().parents[1]
-    return int(subprocess.run(command, check=True, cwd=root, stdout=subprocess.PIPE).stdout)
+def extra_memory_bytes(
+    backend: str, num_tokens: int, num_codes: int, dim: int, device: str = "cpu"
+) -> int:
+    """Growth of the memory in use at its peak during a search, in a process of its own."""
+    sizes = [str(size) for size in (num_tokens, num_codes, dim)]
+    arguments = ("--device", device, "--extra-memory", backend, *sizes)
+    return int(in_own_process("benchmarks.nearest", *arguments))
 
 
-def _extra_memory_bytes_here(backend: str, num_tokens: int, num_codes: int, dim: int) -> int:
-    z, codebook = torch.randn(num_tokens, dim), torch.randn(num_codes, dim)
+def _extra_memory_bytes_here(
+    device: str, backend: str, num_tokens: int, num_codes: int, dim: int
+) -> int:
+    z, codebook = torch.randn(num_tokens, dim).to(device), torch.randn(num_codes, dim).to(device)
     # Code and thread pools are loaded once; what a search needs shows on top of them.
     nearest_code(z[:2048], codebook[:2048], backend=backend)
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _resident_bytes("VmRSS")
-    nearest_code(z, codebook, backend=backend)
-    return _resident_bytes("VmHWM") - before
-
-
-def _resident_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no {field} in /proc/self/status")
-
-
-def _product_gflops(size: int = 2048) -> float:
-    """Rate of a large square matrix product, the most that this machine's libraries reach."""
-    a, b = torch.randn(2, size, size)
-    out = torch.empty(size, size)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        torch.mm(a, b, out=out)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times) / 1e9
+    return measuring.extra_memory_bytes(lambda: nearest_code(z, codebook, backend=backend), device)
 
 
 def as_report(results: dict) -> str:  # type: ignore[type-arg]
+    fastest = f"vqkit {BACKENDS[results['device']][0]}"
     lines = ["# Nearest-code search", "", as_markdown(results["environment"]), ""]
     lines += [
         f"Milliseconds, fastest and median of {results['rounds']} rounds in which all take turns. "
-        f"*Slower* is the median over that of {OURS}. *Share* is the rate of multiplications and "
-        "additions at the fastest over that of a 2,048 x 2,048 x 2,048 product in torch, measured "
-        f"as {results['product_gflops']} GFLOP/s.",
+        f"*Slower* is the median over that of {fastest}. *Share* is the rate of multiplications "
+        "and additions at the fastest over that of a large square matrix product in torch, "
+        f"measured as {results['product_gflops']} GFLOP/s.",
     ]
     for case in results["times"]:
         flops = 2 * case["num_tokens"] * case["num_codes"] * case["dim"]
-        ours = case["milliseconds"][OURS]["median"]
+        ours = case["milliseconds"][fastest]["median"]
         lines += [
             "",
             f"## {case['num_tokens']:,} tokens, {case['num_codes']:,} codes, {case['dim']} dims",

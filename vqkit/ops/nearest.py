@@ -1,5 +1,7 @@
 """Nearest code: which row of a codebook is closest to each token, exactly and in little memory."""
 
+import functools
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -16,7 +18,7 @@ from vqkit.shapes import Bool, Float, Int
 
 __all__ = ["nearest_code"]
 
-_BACKENDS = ("auto", "tiled", "compiled")
+_BACKENDS = ("auto", "tiled", "compiled", "triton")
 _METRICS = ("euclidean", "cosine")
 _ELEMENTS_AT_ONCE = 2**21
 _TASKS_PER_THREAD = 4
@@ -50,15 +52,16 @@ def nearest_code(
         z: Tokens, any floating dtype, strides and number, 0 included.
         codebook: Codes, at least one, any floating dtype, on the device of ``z``.
         metric: ``euclidean`` or ``cosine``.
-        backend: ``tiled`` (plain torch, any device), ``compiled`` (CPU, extra ``fast``), ``auto``.
+        backend: ``tiled`` (plain torch, any device), ``compiled`` (CPU, extra ``fast``), ``triton``
+            (CUDA, where Triton is installed, as with PyTorch on Linux), or ``auto``.
 
     Returns:
         int64 indices in ``[0, codes)``, on the device of ``z``.
 
     Raises:
         ShapeError: Not two matrices of floats with the same number of features on one device.
-        ConfigError: An unknown metric or backend, or ``compiled`` for tensors off the CPU.
-        MissingExtraError: ``compiled`` without numba.
+        ConfigError: An unknown metric or backend, or one that is not for the device of the tensors.
+        MissingExtraError: ``compiled`` without numba, ``triton`` without Triton.
 
     Example:
         >>> codebook = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
@@ -119,23 +122,51 @@ def _nearest_by_score(
 def _search(codes: CentredCodes, backend: str, work: int) -> tuple[Search, int]:
     """A backend bound to the codes, and the number of threads that may call it at once."""
     if backend == "auto":
-        backend = "compiled" if _kernel_pays(codes.points.device, work) else "tiled"
+        backend = _best_backend(codes.points.device, work)
     if backend == "tiled":
         return TiledSearch(codes), 1
+    if backend == "triton":
+        try:
+            from vqkit.ops.nearest_triton import TritonSearch
+        except ImportError as error:
+            raise _missing("triton", "triton", "Install triton", error) from error
+        return TritonSearch(codes), 1
     try:
         from vqkit.ops.nearest_compiled import CompiledSearch
     except ImportError as error:
-        raise MissingExtraError(
-            f"Loading the compiled nearest-code search failed: expected numba, got {error} "
-            '(backend="compiled"). Install vqkit[fast], or use backend="tiled".'
-        ) from error
+        raise _missing("compiled", "numba", "Install vqkit[fast]", error) from error
     return CompiledSearch(codes), torch.get_num_threads() if work >= _WORTH_THE_KERNEL else 1
 
 
-def _kernel_pays(device: torch.device, work: int) -> bool:
+def _missing(backend: str, package: str, fix: str, error: ImportError) -> MissingExtraError:
+    return MissingExtraError(
+        f"Loading the {backend} nearest-code search failed: expected {package}, got {error} "
+        f'(backend="{backend}"). {fix}, or use backend="tiled".'
+    )
+
+
+def _best_backend(device: torch.device, work: int) -> str:
+    if device.type == "cpu":
+        return "compiled" if _kernel_pays(work) else "tiled"
+    return "triton" if _triton_runs_on(device) else "tiled"
+
+
+@functools.cache
+def _triton_runs_on(device: torch.device) -> bool:
+    if device.type != "cuda" or _is_interpreted() or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (7, 0)
+
+
+def _is_interpreted() -> bool:
+    """Whether Triton runs kernels on the CPU, slowly, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _kernel_pays(work: int) -> bool:
     loaded = "vqkit.ops.nearest_compiled" in sys.modules
     enough = work >= (_WORTH_THE_KERNEL if loaded else _WORTH_LOADING_IT)
-    return device.type == "cpu" and enough and find_spec("numba") is not None
+    return enough and find_spec("numba") is not None
 
 
 def _check(z: Tensor, codebook: Tensor, metric: str, backend: str) -> None:
@@ -162,8 +193,9 @@ def _check(z: Tensor, codebook: Tensor, metric: str, backend: str) -> None:
             f"Searching the nearest code failed: expected a metric of {_METRICS} and a backend of "
             f"{_BACKENDS}, got {metric!r} and {backend!r} (nearest_code). Pick one of these."
         )
-    if backend == "compiled" and z.device.type != "cpu":
+    device = {"compiled": "cpu", "triton": "cpu" if _is_interpreted() else "cuda"}.get(backend)
+    if device is not None and z.device.type != device:
         raise ConfigError(
-            'Searching the nearest code failed: expected CPU tensors for backend="compiled", got '
-            f'{z.device} (nearest_code). Use backend="auto".'
+            f"Searching the nearest code failed: expected {device.upper()} tensors for "
+            f'backend="{backend}", got {z.device} (nearest_code). Use backend="auto".'
         )

@@ -268,12 +268,14 @@ class Quantizer(nn.Module, ABC):
 
 def in_backward() -> bool:
     """Whether autograd runs backward now: then a forward pass is a recomputation."""
+    if torch.compiler.is_compiling():
+        return False  # traced once, forward; what is recomputed is the compiler's choice
     return bool(torch._C._current_graph_task_id() != -1)
 
 
 def squares_are_finite(z: Tensor) -> Tensor:
     """Per item of ``z [batch, positions, dim]``: no NaN, no infinity, nor close to overflow."""
-    return z.square().sum((1, 2)).isfinite()
+    return torch.linalg.vector_norm(z, dim=(1, 2)).isfinite()
 
 
 def spread_bad_values(z: Tensor) -> Tensor:

@@ -145,9 +145,9 @@ class EMA(CodebookUpdate):
     ) -> tuple[Tensor, Tensor]:
         """Return the new codebook ``[K, dim]`` and cluster sizes ``[K]``."""
         cluster_size = self.decay * cluster_size + (1.0 - self.decay) * counts
-        shift = sums - counts[:, None] * codebook
-        codebook = codebook + (1.0 - self.decay) * shift / cluster_size.clamp_min(self.eps)[:, None]
-        return codebook, cluster_size
+        shift = torch.addcmul(sums, counts[:, None], codebook, value=-1)
+        rate = (1.0 - self.decay) / cluster_size.clamp_min(self.eps)
+        return torch.addcmul(codebook, rate[:, None], shift), cluster_size
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vqkit.ops.nearest import nearest_code
+from vqkit.ops.statistics import code_statistics
 from vqkit.shapes import Float
 
 __all__ = ["kmeans", "sample_distinct"]
@@ -30,8 +31,7 @@ def kmeans(
     centres = _seed(samples, num_codes)
     for _ in range(iterations):
         assigned = nearest_code(samples, centres)
-        counts = _count(assigned, num_codes)
-        sums = torch.zeros_like(centres).index_add_(0, assigned, samples)
+        counts, sums, _ = code_statistics(samples, assigned, num_codes)
         # The shift from the old centre loses less to rounding than the sum itself.
         shift = (sums - counts[:, None] * centres) / counts.clamp_min(1.0)[:, None]
         error = (samples - centres[assigned]).square().sum(-1)

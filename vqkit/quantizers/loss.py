@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqkit.errors import ConfigError
 
@@ -88,11 +89,10 @@ class VQLoss:
         return loss, terms
 
     def _square(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
-        square = (a - b).square()
-        if valid is None:
-            num_valid = square.new_tensor(max(square.shape[:-1].numel(), 1))
-        else:
-            square = torch.where(valid[..., None], square, 0.0)
-            num_valid = valid.sum().clamp_min(1).to(square.dtype)
-        total = square.sum() / num_valid
-        return total / square.shape[-1] if self.reduction == "mean" else total
+        num_valid: Tensor | int = max(a.shape[:-1].numel(), 1)
+        if valid is not None:
+            b = torch.where(valid[..., None], b, a.detach())
+            num_valid = valid.sum().clamp_min(1).to(a.dtype)
+        # Keeps a and b alone for backward: no difference, no square.
+        total = F.mse_loss(a, b, reduction="sum") / num_valid
+        return total / a.shape[-1] if self.reduction == "mean" else total

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.ops.collectives import all_sum, broadcast_first, gather_rows, rank
+from vqkit.ops.statistics import code_statistics
 from vqkit.quantizers.base import (
     NO_TOKEN,
     Assignment,
@@ -128,7 +129,12 @@ class VectorQuantizer(Quantizer):
     @property
     def initialized(self) -> bool:
         """Whether the batches that initialise the codebook have been seen."""
-        return int(self.num_collected) >= self.init.batches
+        return self.init.batches == 0 or int(self.num_collected) >= self.init.batches
+
+    @property
+    def _moves_codes(self) -> bool:
+        """Whether a training pass changes the codes after it has searched them."""
+        return isinstance(self.update, EMA) or self.revive is not None
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -161,10 +167,10 @@ class VectorQuantizer(Quantizer):
         recomputes = trains and in_backward()
         learns = trains and not recomputes and self._prepare(z.detach(), valid)
         codebook = self.codebook.float()
-        if recomputes:
+        if recomputes and self._moves_codes:
             # Values of the first pass, gradient to the parameter if there is one.
             codebook = self._first_pass_codes() + (codebook - codebook.detach())
-        elif trains:
+        elif trains and self._moves_codes:
             self._searched = codebook.detach().clone()
         indices = self.metric.nearest(z.detach().reshape(-1, self.dim), codebook.detach())
         codes = codebook[indices].reshape(z.shape)
@@ -201,11 +207,16 @@ class VectorQuantizer(Quantizer):
     def _prepare(self, z: Tensor, valid: Tensor | None) -> bool:
         """Initialise where that is due; say whether this batch may move the codes."""
         num_bad = all_sum((~squares_are_finite(z)).sum())
+        if self.init.batches == 0 and not self._moves_codes:
+            # Nothing here depends on the data: counted without a look, which would stall a GPU and
+            # break the graph of torch.compile.
+            self.skipped_batches += num_bad > 0
+            return False
         if bool(num_bad):
             self.skipped_batches += 1
             return False
         if self.initialized:
-            return True
+            return self._moves_codes
         samples = gather_rows(_rows(z, valid))
         if len(samples) == 0:
             return False
@@ -219,7 +230,7 @@ class VectorQuantizer(Quantizer):
             self.pending = self.pending.new_empty(0, self.dim)
         elif is_first:
             self._set_codes(*self._on_first_rank(FromData(), samples))
-        return self.initialized
+        return self.initialized and self._moves_codes
 
     def _on_first_rank(self, init: CodebookInit, samples: Tensor) -> tuple[Tensor, Tensor]:
         codes = samples.new_empty(self.codebook_size, self.dim)
@@ -237,13 +248,10 @@ class VectorQuantizer(Quantizer):
     def _learn(self, z: Tensor, indices: Tensor, valid: Tensor | None) -> None:
         samples = _rows(z, valid)
         assigned = indices if valid is None else indices[valid.flatten()]
-        # One collective for counts and sums; scattering needs no one-hot matrix.
-        statistics = samples.new_zeros(self.codebook_size, self.dim + 1)
-        statistics[:, 0] = torch.bincount(assigned, minlength=self.codebook_size)
-        if isinstance(self.update, EMA):
-            statistics[:, 1:].index_add_(0, assigned, samples)
-        all_sum(statistics)
-        counts, sums = statistics[:, 0], statistics[:, 1:]
+        # Only the moving average asks for sums. One collective for these and the counts.
+        summed = samples if isinstance(self.update, EMA) else samples[:, :0]
+        counts, sums, memory = code_statistics(summed, assigned, self.codebook_size)
+        all_sum(memory)
         if not bool(counts.any()):
             return
         if isinstance(self.update, EMA):

@@ -1,0 +1,96 @@
+"""Time and memory of calls, on a CPU or a GPU, for all benchmarks alike."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+__all__ = ["extra_memory_bytes", "in_own_process", "product_gflops", "take_turns"]
+
+Run = Callable[[], object]
+
+
+def take_turns(
+    runs: Mapping[str, Run], rounds: int, device: str = "cpu"
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of every contestant: the fastest round and the median.
+
+    All run in turn, round after round, so that a busy machine is busy for all.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_number in range(rounds + 1):  # the first one warms up
+        for name, run in runs.items():
+            taken = milliseconds(run, device)
+            if round_number:
+                times[name].append(taken)
+    return {
+        name: {"fastest": min(taken), "median": statistics.median(taken)}
+        for name, taken in times.items()
+    }
+
+
+def milliseconds(run: Run, device: str = "cpu") -> float:
+    """Duration of one call, to the end of its work on the device."""
+    if device == "cpu":
+        start = time.perf_counter()
+        run()
+        return (time.perf_counter() - start) * 1e3
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    first.record()
+    run()
+    last.record()
+    torch.cuda.synchronize()
+    return first.elapsed_time(last)
+
+
+def extra_memory_bytes(run: Run, device: str = "cpu") -> int:
+    """Growth of the memory in use at its peak during a call.
+
+    On a CPU this is the resident memory, so call it in a process of its own (``in_own_process``),
+    after a small call that loads code and starts threads.
+    """
+    if device != "cpu":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident_bytes("VmRSS")
+    run()
+    return _resident_bytes("VmHWM") - before
+
+
+def in_own_process(module: str, *arguments: str) -> str:
+    """What ``python -m module arguments`` prints; freed memory goes back to the system there."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        check=True,
+        cwd=Path(__file__).resolve().parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17), "MALLOC_TRIM_THRESHOLD_": "0"},
+    ).stdout
+
+
+def _resident_bytes(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"no {field} in /proc/self/status")
+
+
+def product_gflops(device: str = "cpu") -> float:
+    """Rate of a large square matrix product, the most that this machine's libraries reach."""
+    size = 2048 if device == "cpu" else 8192
+    a, b = torch.randn(2, size, size, device=device)
+    out = torch.empty(size, size, device=device)
+    taken = take_turns({"product": lambda: torch.mm(a, b, out=out)}, rounds=7, device=device)
+    return 2 * size**3 / taken["product"]["fastest"] / 1e6
