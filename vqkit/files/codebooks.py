@@ -42,19 +42,24 @@ def write_codebook(
 
 
 def write_index_map(
-    index_map: IndexMap, path: str | os.PathLike[str], *, overwrite: bool = False
+    index_map: IndexMap,
+    path: str | os.PathLike[str],
+    *,
+    source: str = "",
+    overwrite: bool = False,
 ) -> None:
     """Write what became of the indices of a codebook.
 
     Args:
         index_map: From old indices to new ones.
         path: The file.
+        source: What the old indices are of: the fingerprint of a model, or words.
         overwrite: Replace an existing file.
 
     Raises:
         TokenFileError: The file exists, or the file system refuses.
     """
-    data = dump_index_map(index_map)
+    data = dump_index_map(index_map, source=source)
     write_atomically(Path(path), data, overwrite=overwrite, check=_check_index_map)
 
 

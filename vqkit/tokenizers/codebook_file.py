@@ -114,14 +114,20 @@ def read_codebook(path: str | os.PathLike[str]) -> tuple[Tensor, CodebookInfo]:
     return codes, CodebookInfo(size, dim, metadata.get("source", ""))
 
 
-def dump_index_map(index_map: IndexMap) -> bytes:
-    """The content of an index map's file."""
+def dump_index_map(index_map: IndexMap, *, source: str = "") -> bytes:
+    """The content of an index map's file.
+
+    Args:
+        index_map: From old indices to new ones.
+        source: What the old indices are of: the fingerprint of a model, or words.
+    """
     table = index_map.new_of_old.cpu().contiguous()
-    return save({"new_of_old": table}, _metadata(_INDEX_MAP, new_size=index_map.new_size))
+    size = index_map.new_size
+    return save({"new_of_old": table}, _metadata(_INDEX_MAP, new_size=size, source=source))
 
 
-def read_index_map(path: str | os.PathLike[str]) -> IndexMap:
-    """Read an index map.
+def read_index_map(path: str | os.PathLike[str]) -> tuple[IndexMap, str]:
+    """Read an index map, and what its old indices are of.
 
     Raises:
         ConfigError: There is none, or a damaged, hostile or newer one.
@@ -133,7 +139,7 @@ def read_index_map(path: str | os.PathLike[str]) -> IndexMap:
             f"Index map {path}: expected [old_size] and a new size, got {list(table.shape)} and "
             f"{size!r}."
         )
-    return IndexMap(table, int(size))
+    return IndexMap(table, int(size)), metadata.get("source", "")
 
 
 def _metadata(kind: str, **facts: object) -> dict[str, str]:
