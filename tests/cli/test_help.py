@@ -11,7 +11,17 @@ from tests.cli.conftest import Run
 from vqkit.cli.main import make_parser
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "cli"
-VERBS = ("decode", "encode", "evaluate", "info", "list", "reconstruct", "usage", "verify")
+VERBS = (
+    "codebook",
+    "decode",
+    "encode",
+    "evaluate",
+    "info",
+    "list",
+    "reconstruct",
+    "usage",
+    "verify",
+)
 
 
 @pytest.mark.parametrize("verb", ["", *VERBS])

@@ -106,7 +106,7 @@ def test_centres_left_empty_move_to_different_samples(monkeypatch):
         [torch.zeros(50, 1), torch.full((50, 1), 9.0), torch.arange(1.0, 5)[:, None]]
     )
     far = torch.tensor([[0.0], [500.0], [600.0], [700.0]])
-    monkeypatch.setattr(kmeans_module, "_seed", lambda samples, num_codes: far.clone())
+    monkeypatch.setattr(kmeans_module, "_seed", lambda samples, num_codes, weights: far.clone())
     for seed in range(20):
         torch.manual_seed(seed)
         assert len(kmeans(samples, 4, iterations=1)[0].unique(dim=0)) == 4

@@ -9,6 +9,7 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
+from vqkit.data.features import ClassFolder, ImageFeatures, Patches, class_folders
 from vqkit.data.files import ImageFileList, ImageFiles, ImageFolder
 from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
 from vqkit.data.source import ImageSource
@@ -33,12 +34,15 @@ __all__ = [
     "TRAINING_PHOTOS",
     "CenterCrop",
     "Chain",
+    "ClassFolder",
     "CropToMultiple",
     "ImageDataModule",
+    "ImageFeatures",
     "ImageFileList",
     "ImageFiles",
     "ImageFolder",
     "ImageSource",
+    "Patches",
     "Photos",
     "PositionSampler",
     "RandomCrop",
@@ -47,6 +51,7 @@ __all__ = [
     "SampleStream",
     "TorchvisionImages",
     "Transform",
+    "class_folders",
     "training_chain",
 ]
 

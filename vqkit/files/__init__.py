@@ -1,5 +1,6 @@
 """Token files: the ``.vqt`` format, described byte by byte in ``docs/token_files.md``."""
 
+from vqkit.files.codebooks import write_codebook, write_index_map
 from vqkit.files.info import StreamInfo, TokenFileInfo
 from vqkit.files.limits import Limits
 from vqkit.files.token_file import (
@@ -20,5 +21,7 @@ __all__ = [
     "read_info",
     "read_tokens",
     "verify",
+    "write_codebook",
+    "write_index_map",
     "write_tokens",
 ]

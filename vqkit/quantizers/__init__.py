@@ -2,15 +2,16 @@
 
 from vqkit.quantizers.affine import Affine
 from vqkit.quantizers.base import NO_TOKEN, Quantizer, QuantizerOutput
+from vqkit.quantizers.clustering import kmeans_per_class, minibatch_kmeans
 from vqkit.quantizers.codebook import (
     EMA,
     CodebookInit,
     CodebookUpdate,
     FromData,
+    FromTable,
     GradientUpdate,
     KMeans,
     RandomInit,
-    ReplaceUnused,
 )
 from vqkit.quantizers.dual import DualCodebook
 from vqkit.quantizers.factorized import Factorized
@@ -18,9 +19,11 @@ from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.gain import BetaGain, Gain, LogUniformGain, MuLawGain, UnitGain
 from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, StraightThrough
 from vqkit.quantizers.grouped import Grouped
+from vqkit.quantizers.index_map import IndexMap
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
 from vqkit.quantizers.multiscale import MultiScaleResidual
+from vqkit.quantizers.ordering import neighbour_distance, order_by_similarity
 from vqkit.quantizers.projected import ProjectedVQ
 from vqkit.quantizers.pyramid import HadamardRotation, PyramidVQ
 from vqkit.quantizers.regularizer import (
@@ -30,10 +33,21 @@ from vqkit.quantizers.regularizer import (
     Orthogonality,
 )
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.revival import Anchors, ReplaceUnused, Revival, Timeout
 from vqkit.quantizers.rotated import IdentityRotation, RandomRotation, Rotated, RotationInit
 from vqkit.quantizers.simvq import SimVQ
 from vqkit.quantizers.split import Split
-from vqkit.quantizers.table import FromTable, GaussianTable, Table
+from vqkit.quantizers.surgery import (
+    export_codebook,
+    grow,
+    ladder,
+    merge_twins,
+    prune,
+    reindex_to_used,
+    replace_codebook,
+    shrink,
+)
+from vqkit.quantizers.table import GaussianTable, Table
 from vqkit.quantizers.vq import VectorQuantizer
 
 __all__ = [
@@ -41,6 +55,7 @@ __all__ = [
     "FSQ",
     "NO_TOKEN",
     "Affine",
+    "Anchors",
     "BetaGain",
     "CodebookEntropy",
     "CodebookInit",
@@ -60,6 +75,7 @@ __all__ = [
     "Grouped",
     "HadamardRotation",
     "IdentityRotation",
+    "IndexMap",
     "KMeans",
     "LogUniformGain",
     "Metric",
@@ -74,6 +90,7 @@ __all__ = [
     "RandomRotation",
     "ReplaceUnused",
     "Residual",
+    "Revival",
     "Rotated",
     "RotationInit",
     "RotationTrick",
@@ -81,7 +98,20 @@ __all__ = [
     "Split",
     "StraightThrough",
     "Table",
+    "Timeout",
     "UnitGain",
     "VQLoss",
     "VectorQuantizer",
+    "export_codebook",
+    "grow",
+    "kmeans_per_class",
+    "ladder",
+    "merge_twins",
+    "minibatch_kmeans",
+    "neighbour_distance",
+    "order_by_similarity",
+    "prune",
+    "reindex_to_used",
+    "replace_codebook",
+    "shrink",
 ]

@@ -1,7 +1,4 @@
-"""What keeps a codebook alive, as objects: its initialisation, its update, the revival of codes.
-
-Every rank of a job takes the same decisions on the same samples, so that all codebooks stay equal.
-"""
+"""How a codebook gets its first values and who moves it from then on, as objects."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,18 +7,20 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.ops.collectives import all_sum, broadcast_first, rank, row_offset
+from vqkit.ops.collectives import broadcast_first, rank
 from vqkit.quantizers.kmeans import kmeans, sample_distinct
+from vqkit.quantizers.table import Table, read_table
 
 __all__ = [
     "EMA",
     "CodebookInit",
     "CodebookUpdate",
     "FromData",
+    "FromTable",
     "GradientUpdate",
     "KMeans",
     "RandomInit",
-    "ReplaceUnused",
+    "collect",
 ]
 
 
@@ -30,6 +29,9 @@ class CodebookInit(ABC):
 
     batches: int = 0
     """Training batches that are collected first; 0 initialises at construction."""
+
+    max_samples: int = 65536
+    """At most so many vectors are kept of them (never fewer than there are codes)."""
 
     @abstractmethod
     def __call__(self, samples: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
@@ -59,13 +61,16 @@ class FromData(CodebookInit):
 
     Attributes:
         batches: Number of batches to choose from.
+        max_samples: At most so many of their vectors are kept to choose from, or as many as there
+            are codes.
     """
 
     batches: int = 1
+    max_samples: int = 65536
 
     def __post_init__(self) -> None:
         """Refuse no batch at all."""
-        _check_batches(self)
+        _check_counts(self)
 
     def __call__(self, samples: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
         """Choose without replacement while there are enough distinct samples."""
@@ -82,7 +87,7 @@ class KMeans(CodebookInit):
         batches: Number of batches that are collected before; more than one helps where a batch has
             fewer vectors than the codebook has codes. Until then the codes are samples of the
             first.
-        max_samples: At most so many collected vectors are clustered.
+        max_samples: At most so many vectors are kept and clustered, or as many as there are codes.
     """
 
     iterations: int = 10
@@ -91,25 +96,83 @@ class KMeans(CodebookInit):
 
     def __post_init__(self) -> None:
         """Refuse counts that make no sense."""
-        _check_batches(self)
-        if self.iterations < 0 or self.max_samples < 1:
-            raise ConfigError(
-                f"KMeans: expected iterations >= 0 and max_samples >= 1, got {self.iterations} "
-                f"and {self.max_samples}."
-            )
+        _check_counts(self)
+        if self.iterations < 0:
+            raise ConfigError(f"KMeans iterations: expected >= 0, got {self.iterations}.")
 
     def __call__(self, samples: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
         """Cluster at most ``max_samples``, evenly spaced over all."""
-        if len(samples) > self.max_samples:
+        most = max(self.max_samples, num_codes)
+        if len(samples) > most:
             # In integers: floats lose row numbers above 2^24.
-            keep = torch.arange(self.max_samples, device=samples.device) * len(samples)
-            samples = samples[keep // self.max_samples]
+            keep = torch.arange(most, device=samples.device) * len(samples)
+            samples = samples[keep // most]
         return kmeans(samples, num_codes, self.iterations)
 
 
-def _check_batches(init: FromData | KMeans) -> None:
-    if init.batches < 1:
-        raise ConfigError(f"{type(init).__name__} batches: expected >= 1, got {init.batches}.")
+@dataclass(frozen=True)
+class FromTable(CodebookInit):
+    """The rows of a table that exists already (VQGAN-LC, arXiv 2406.11837, its EMA mode).
+
+    The table is read with the first training batch, not at construction: a trained model that is
+    loaded needs it no more.
+
+    Attributes:
+        table: Where the codes come from, e.g. ``vqkit.tokenizers.CodebookFile``.
+
+    >>> from vqkit.quantizers import GaussianTable, VectorQuantizer
+    >>> quantizer = VectorQuantizer(8, 16, init=FromTable(GaussianTable(seed=1)))
+    >>> quantizer(torch.randn(1, 50, 8)).indices.shape, quantizer.initialized
+    (torch.Size([1, 50, 1]), True)
+    """
+
+    table: Table
+
+    batches = 1
+
+    def __call__(self, samples: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
+        """``samples`` give the width and the device alone."""
+        codes = read_table(self.table, num_codes, samples.shape[-1])
+        return codes.to(samples.device), torch.ones(num_codes, device=samples.device)
+
+
+def collect(kept: Tensor, samples: Tensor, num_batches: int, max_samples: int) -> Tensor:
+    """Add a batch to the vectors kept of the batches before it, in bounded memory.
+
+    While there is room everything is kept. From then on a random choice is, in which each batch
+    has the same share as far as it has enough vectors: a reservoir over batches, which needs no
+    other memory than the number of batches.
+
+    Args:
+        kept: ``[n, dim]``, of the batches before.
+        samples: ``[m, dim]``, the new batch of all ranks.
+        num_batches: Batches including this one.
+        max_samples: Bound on what is kept.
+
+    Returns:
+        At most ``max_samples`` rows, the same on every rank.
+    """
+    if len(kept) + len(samples) <= max_samples:
+        return torch.cat([kept, samples])
+    num_new = min(len(samples), max(max_samples // num_batches, max_samples - len(kept)))
+    chosen_old = _choose(len(kept), max_samples - num_new, kept.device)
+    chosen_new = _choose(len(samples), num_new, kept.device)
+    return torch.cat([kept[chosen_old], samples[chosen_new]])
+
+
+def _choose(number: int, num_chosen: int, device: torch.device) -> Tensor:
+    """Distinct row numbers in random order, those of the first rank."""
+    if rank() == 0:
+        return broadcast_first(torch.randperm(number, device=device)[:num_chosen].contiguous())
+    return broadcast_first(torch.empty(num_chosen, dtype=torch.int64, device=device))
+
+
+def _check_counts(init: FromData | KMeans) -> None:
+    if init.batches < 1 or init.max_samples < 1:
+        raise ConfigError(
+            f"{type(init).__name__}: expected batches >= 1 and max_samples >= 1, got "
+            f"{init.batches} and {init.max_samples}."
+        )
 
 
 class CodebookUpdate:
@@ -153,60 +216,3 @@ class EMA(CodebookUpdate):
 @dataclass(frozen=True)
 class GradientUpdate(CodebookUpdate):
     """The codebook is a parameter, moved by the optimizer through the loss's codebook term."""
-
-
-@dataclass(frozen=True)
-class ReplaceUnused:
-    """Replace codes that get far less than their share by vectors of the batch.
-
-    Usage is measured in shares: 1 is what a code gets when all are used alike. The memory is
-    counted in tokens per code, not in steps, so that neither the batch nor the codebook size
-    matters (with a threshold in absolute counts a small batch replaces most codes at every step).
-
-    Attributes:
-        below: A code is replaced when its share falls below this fraction.
-        window: Memory, in tokens per code. Smaller revives sooner and errs more often.
-    """
-
-    below: float = 0.1
-    window: float = 20.0
-
-    def __post_init__(self) -> None:
-        """Refuse thresholds that replace everything or nothing."""
-        if not 0.0 < self.below < 1.0 or not self.window > 0:
-            raise ConfigError(
-                f"ReplaceUnused: expected 0 < below < 1 and window > 0, got {self.below} and "
-                f"{self.window}."
-            )
-
-    def update_share(self, share: Tensor, counts: Tensor) -> Tensor:
-        """Moving average of ``counts * K / tokens``; unchanged by an empty batch."""
-        num_codes = len(share)
-        total = counts.sum()
-        decay = torch.exp(-total / (num_codes * self.window))
-        return decay * share + (1.0 - decay) * counts * num_codes / total.clamp_min(1.0)
-
-    def choose(self, share: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes to replace and the vectors that replace them, the same on every rank.
-
-        Args:
-            share: ``[K]``, equal on all ranks.
-            samples: This rank's vectors ``[tokens, dim]``; the choice is among those of all ranks.
-
-        Returns:
-            int64 ``[n]`` code numbers and ``[n, dim]`` vectors, n at most the number of samples.
-        """
-        unused = torch.nonzero(share < self.below).flatten()
-        offset, num_samples = row_offset(len(samples), samples.device)
-        unused = unused[:num_samples]
-        if len(unused) == 0:
-            return unused, samples.new_zeros(0, samples.shape[1])
-        if rank() == 0:
-            rows = torch.randperm(num_samples, device=samples.device)[: len(unused)]
-        else:
-            rows = torch.empty(len(unused), dtype=torch.int64, device=samples.device)
-        rows = broadcast_first(rows) - offset
-        here = (rows >= 0) & (rows < len(samples))
-        vectors = samples.new_zeros(len(unused), samples.shape[1])
-        vectors[here] = samples[rows[here]]
-        return unused, all_sum(vectors)

@@ -7,42 +7,56 @@ from vqkit.ops.nearest import nearest_code
 from vqkit.ops.statistics import code_statistics
 from vqkit.shapes import Float
 
-__all__ = ["kmeans", "sample_distinct"]
+__all__ = ["draw_by_weight", "kmeans", "sample_distinct"]
 
 # k-means++ draws one centre at a time up to so many centres; beyond, several per round, which costs
 # little quality and saves hours at 262,144 codes (k-means||, Bahmani et al. 2012).
 _SEEDING_ROUNDS = 256
+_TINY = torch.finfo(torch.float32).tiny
 
 
 def kmeans(
-    samples: Float[Tensor, "tokens dim"], num_codes: int, iterations: int
+    samples: Float[Tensor, "tokens dim"],
+    num_codes: int,
+    iterations: int,
+    weights: Float[Tensor, " tokens"] | None = None,
 ) -> tuple[Float[Tensor, "codes dim"], Float[Tensor, " codes"]]:
     """Cluster samples (k-means++, Arthur and Vassilvitskii 2007; then Lloyd).
 
     A centre that loses all its samples moves to a sample drawn in proportion to its squared error.
     With fewer distinct samples than codes, jittered samples fill the rest.
 
+    Args:
+        samples: Vectors to cluster.
+        num_codes: Number of centres.
+        iterations: Lloyd steps.
+        weights: How many vectors each sample stands for, positive; one each by default.
+
     Returns:
-        Centres and the number of samples of each.
+        Centres and the number (total weight) of samples of each.
     """
     if len(samples.unique(dim=0)) <= num_codes:
         centres = sample_distinct(samples, num_codes)
-        return centres, _count(nearest_code(samples, centres), num_codes)
-    centres = _seed(samples, num_codes)
+        return centres, _count(nearest_code(samples, centres), num_codes, weights)
+    centres = _seed(samples, num_codes, weights)
     for _ in range(iterations):
         assigned = nearest_code(samples, centres)
-        counts, sums, _ = code_statistics(samples, assigned, num_codes)
+        if weights is None:
+            counts, sums, _ = code_statistics(samples, assigned, num_codes)
+        else:
+            counts = _count(assigned, num_codes, weights)
+            _, sums, _ = code_statistics(samples * weights[:, None], assigned, num_codes)
         # The shift from the old centre loses less to rounding than the sum itself.
-        shift = (sums - counts[:, None] * centres) / counts.clamp_min(1.0)[:, None]
-        error = (samples - centres[assigned]).square().sum(-1)
+        shift = (sums - counts[:, None] * centres) / counts.clamp_min(_TINY)[:, None]
+        error = _error(samples, centres[assigned], weights)
         centres = centres + shift
         empty = torch.nonzero(counts == 0).flatten()
         far = int((error > 0).sum())
         if len(empty) and far:
             # Equal samples may be drawn together: two codes that coincide could never part again.
-            new = samples[_draw(error, min(len(empty), far))].unique(dim=0)
+            new = samples[draw_by_weight(error, min(len(empty), far))].unique(dim=0)
             centres[empty[: len(new)]] = new
-    return centres, _count(nearest_code(samples, centres), num_codes)
+    return centres, _count(nearest_code(samples, centres), num_codes, weights)
 
 
 def sample_distinct(samples: Float[Tensor, "tokens dim"], num_codes: int) -> Tensor:
@@ -61,28 +75,34 @@ def sample_distinct(samples: Float[Tensor, "tokens dim"], num_codes: int) -> Ten
     return torch.cat([distinct, copies + 0.01 * spread * torch.randn_like(copies)])
 
 
-def _count(assigned: Tensor, num_codes: int) -> Tensor:
-    return torch.bincount(assigned, minlength=num_codes).to(torch.float32)
+def _count(assigned: Tensor, num_codes: int, weights: Tensor | None) -> Tensor:
+    return torch.bincount(assigned, weights, minlength=num_codes).to(torch.float32)
 
 
-def _seed(samples: Tensor, num_codes: int) -> Tensor:
+def _error(samples: Tensor, centres: Tensor, weights: Tensor | None) -> Tensor:
+    error = (samples - centres).square().sum(-1)
+    return error if weights is None else error * weights
+
+
+def _seed(samples: Tensor, num_codes: int, weights: Tensor | None = None) -> Tensor:
     per_round = -(-num_codes // _SEEDING_ROUNDS)
     centres = samples[torch.randint(len(samples), (1,), device=samples.device)]
-    error = (samples - centres).square().sum(-1)
+    error = _error(samples, centres, weights)
     while len(centres) < num_codes:
         num_new = min(per_round, num_codes - len(centres), int((error > 0).sum()))
         if num_new == 0:
             # What is left differs by less than a square can tell.
             return sample_distinct(samples, num_codes)
         # Equal samples may be drawn together in one round.
-        new = samples[_draw(error, num_new)].unique(dim=0)
+        new = samples[draw_by_weight(error, num_new)].unique(dim=0)
         nearest = new[nearest_code(samples, new)]
-        error = torch.minimum(error, (samples - nearest).square().sum(-1))
+        error = torch.minimum(error, _error(samples, nearest, weights))
         centres = torch.cat([centres, new])
     return centres
 
 
-def _draw(weight: Tensor, number: int) -> Tensor:
+def draw_by_weight(weight: Tensor, number: int) -> Tensor:
+    """Distinct row numbers, each with a chance in proportion to its weight."""
     # torch.multinomial stops at 2^24 categories.
     keys = torch.rand_like(weight).clamp_min(torch.finfo(weight.dtype).tiny).log() / weight
     return keys.topk(number).indices

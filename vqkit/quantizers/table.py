@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.quantizers.codebook import CodebookInit
 
-__all__ = ["FromTable", "GaussianTable", "Table", "read_table"]
+__all__ = ["GaussianTable", "Table", "read_table"]
 
 
 class Table(ABC):
@@ -39,33 +38,6 @@ class GaussianTable(Table):
         return rows.cpu().normal_(0.0, dim**-0.5, generator=generator).to(rows.device)
 
 
-@dataclass(frozen=True)
-class FromTable(CodebookInit):
-    """Codes are the rows of a table as wide as they are (VQGAN-LC, 2406.11837, its EMA mode).
-
-    Attributes:
-        table: Where the codes come from. ``VectorQuantizer`` replaces it by None once it has them,
-            so that a stored model needs no file; a quantizer that is built with None has no codes
-            (NaN) until a state is loaded.
-
-    >>> from vqkit.quantizers import VectorQuantizer
-    >>> quantizer = VectorQuantizer(8, 16, init=FromTable(GaussianTable(seed=1)))
-    >>> torch.equal(quantizer.codebook, GaussianTable(seed=1)(16, 8))
-    True
-    """
-
-    table: Table | None = None
-
-    def __call__(self, samples: Tensor, num_codes: int) -> tuple[Tensor, Tensor]:
-        """``samples`` give the width and the device alone."""
-        counts = torch.ones(num_codes, device=samples.device)
-        if self.table is None:
-            codes = torch.full((num_codes, samples.shape[-1]), torch.nan, device=samples.device)
-            return codes, counts
-        codes = read_table(self.table, num_codes, samples.shape[-1])
-        return codes.to(samples.device), counts
-
-
 def read_table(table: Table, num_codes: int, dim: int) -> Tensor:
     """Vectors of a table in fp32, checked.
 
@@ -76,7 +48,8 @@ def read_table(table: Table, num_codes: int, dim: int) -> Tensor:
     if rows.shape != (num_codes, dim):
         raise ConfigError(
             f"{type(table).__name__}: expected {num_codes} codes of {dim} features, got a table of "
-            f"shape {list(rows.shape)}. Give the quantizer the table's own sizes."
+            f"shape {list(rows.shape)}. Give the quantizer "
+            "the table's own sizes, or shrink or grow it with vqkit codebook."
         )
     rows = rows.float()
     # On the meta device there are no values, and none are asked for.

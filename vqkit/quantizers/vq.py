@@ -24,13 +24,13 @@ from vqkit.quantizers.codebook import (
     GradientUpdate,
     KMeans,
     RandomInit,
-    ReplaceUnused,
+    collect,
 )
 from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Euclidean, Metric
 from vqkit.quantizers.regularizer import CodebookRegularizer
-from vqkit.quantizers.table import FromTable
+from vqkit.quantizers.revival import Revival
 
 __all__ = ["VectorQuantizer"]
 
@@ -81,7 +81,7 @@ class VectorQuantizer(Quantizer):
         metric: Metric | None = None,
         update: CodebookUpdate | None = None,
         init: CodebookInit | None = None,
-        revive: ReplaceUnused | None = None,
+        revive: Revival | None = None,
         gradient: GradientEstimator | None = None,
         loss: VQLoss | None = None,
         regularizers: Sequence[CodebookRegularizer] = (),
@@ -107,7 +107,7 @@ class VectorQuantizer(Quantizer):
                 f"VectorQuantizer regularizers: expected update=GradientUpdate(), got "
                 f"{self.update}. A codebook that follows an average has no gradient."
             )
-        table = torch.full((codebook_size, dim), torch.nan)
+        table = torch.empty(codebook_size, dim)
         if self.trains_codebook:
             self.codebook = nn.Parameter(table)
         else:
@@ -139,14 +139,10 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draw random codes; data-dependent initialisation begins anew with the next batches."""
-        # Codes of a table that has been used up stay.
-        if self.init != FromTable():
-            # Until the data decide, the codes are spread like unit-variance latents.
-            first = self.init if self.init.batches == 0 else RandomInit(scale=1.0)
-            codes, _ = first(self.codebook.new_empty(0, self.dim), self.codebook_size)
-            self.codebook.copy_(self.metric.place(codes))
-        if isinstance(self.init, FromTable):
-            self.init = FromTable()
+        # Until the data decide, the codes are spread like unit-variance latents.
+        first = self.init if self.init.batches == 0 else RandomInit(scale=1.0)
+        codes, _ = first(self.codebook.new_empty(0, self.dim), self.codebook_size)
+        self.codebook.copy_(self.metric.place(codes))
         self.cluster_size.fill_(1.0)
         self.share.fill_(1.0)
         self.pending = self.pending.new_empty(0, self.dim)
@@ -221,7 +217,9 @@ class VectorQuantizer(Quantizer):
         if len(samples) == 0:
             return False
         if self.init.batches > 1:
-            self.pending = torch.cat([self.pending, samples])
+            most = max(self.init.max_samples, self.codebook_size)
+            num_batches = int(self.num_collected) + 1
+            self.pending = collect(self.pending, samples, num_batches, most)
             samples = self.pending
         is_first = int(self.num_collected) == 0
         self.num_collected += 1
@@ -261,12 +259,21 @@ class VectorQuantizer(Quantizer):
             self.codebook.copy_(self.metric.place(codes))
             self.cluster_size.copy_(cluster_size)
         if self.revive is not None:
-            self.share.copy_(self.revive.update_share(self.share, counts))
-            replaced, vectors = self.revive.choose(self.share, samples)
-            self.codebook[replaced] = vectors.to(self.codebook.dtype)
-            self.cluster_size[replaced] = self.cluster_size.mean()
-            self.share[replaced] = 1.0
-            self.num_revived += len(replaced)
+            self._revive(self.revive, counts, samples)
+
+    def _revive(self, policy: Revival, counts: Tensor, samples: Tensor) -> None:
+        """Move codes that go unused, with their counts, after the update that moved the others."""
+        self.share.copy_(policy.update_share(self.share, counts))
+        codes = self.metric.place(self.codebook.float())
+        index, vectors, weight, share = policy.choose(self.share, codes, samples)
+        moved = self.metric.place(torch.lerp(codes[index], vectors, weight[:, None]))
+        # A vector that replaces a code is taken bit for bit.
+        moved = torch.where(weight[:, None] == 1.0, vectors, moved)
+        self.codebook[index] = moved.to(self.codebook.dtype)
+        mean_size = self.cluster_size.mean()
+        self.cluster_size[index] = torch.lerp(self.cluster_size[index], mean_size, weight)
+        self.share[index] = share
+        self.num_revived += (weight > 0.5).sum()
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any

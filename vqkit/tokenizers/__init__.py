@@ -1,12 +1,15 @@
 """Tokenizers: media to tokens and back."""
 
 from vqkit.tokenizers.build import build, describe
+from vqkit.tokenizers.codebook_file import CodebookFile, read_codebook, read_index_map
 from vqkit.tokenizers.frontend import Frontend, ImageFrontend
+from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
 from vqkit.tokenizers.spec import TokenizerSpec
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
+    "CodebookFile",
     "Frontend",
     "ImageFrontend",
     "TokenStream",
@@ -15,5 +18,10 @@ __all__ = [
     "TokenizerSpec",
     "Tokens",
     "build",
+    "codebook_of",
     "describe",
+    "map_tokens",
+    "read_codebook",
+    "read_index_map",
+    "with_codebook",
 ]
