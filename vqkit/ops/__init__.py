@@ -2,7 +2,7 @@
 
 from vqkit.ops.assignment_entropy import assignment_entropy
 from vqkit.ops.counter_noise import gumbel_noise, normal_noise, token_keys
-from vqkit.ops.gradient import rotation_trick, straight_through
+from vqkit.ops.gradient import directional, rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.radix import digits_to_index, index_to_digits
 from vqkit.ops.select_code import select_code
@@ -11,6 +11,7 @@ from vqkit.ops.soft_code import soft_code
 __all__ = [
     "assignment_entropy",
     "digits_to_index",
+    "directional",
     "gumbel_noise",
     "index_to_digits",
     "nearest_code",

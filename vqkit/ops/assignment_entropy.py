@@ -204,12 +204,10 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _differentiate(ctx: Any, to_tokens: Tensor, to_mean: Tensor) -> tuple[Tensor | None, ...]:
-    _, _, bias, *_ = ctx.saved_tensors
-    to_z, to_weight, to_bias = _entropies_backward(
-        to_tokens, to_mean, *ctx.saved_tensors, ctx.num_ranks
-    )
-    to_bias_or_none = None if bias is None else to_bias
-    return to_z, to_weight, to_bias_or_none, None, None, None, None, None, None
+    saved = ctx.saved_tensors  # checkpointing lets them be read once
+    to_z, to_weight, to_bias = _entropies_backward(to_tokens, to_mean, *saved, ctx.num_ranks)
+    bias = saved[2]
+    return to_z, to_weight, None if bias is None else to_bias, None, None, None, None, None, None
 
 
 _entropies.register_autograd(_differentiate, setup_context=_keep)

@@ -133,10 +133,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    _, _, bias, *_ = ctx.saved_tensors
-    to_z, to_weight, to_bias, to_values = _soft_code_backward(
-        gradient.contiguous(), *ctx.saved_tensors
-    )
+    saved = ctx.saved_tensors  # checkpointing lets them be read once
+    to_z, to_weight, to_bias, to_values = _soft_code_backward(gradient.contiguous(), *saved)
+    bias = saved[2]
     return to_z, to_weight, None if bias is None else to_bias, to_values, None, None, None
 
 
