@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqkit.ops.float32 import full_float32
 from vqkit.ops.nearest_scores import CentredCodes, Found, centre_codes
-from vqkit.ops.nearest_tiled import TiledSearch, _full_float32
+from vqkit.ops.nearest_tiled import TiledSearch
 
 
 def check(found: Found, codes: CentredCodes, queries: Tensor) -> None:
@@ -52,7 +53,7 @@ def test_full_precision_for_the_time_of_the_search_only(device: str) -> None:
     library = torch.backends.cuda if device == "cuda" else torch.backends.mkldnn
     before = library.matmul.fp32_precision
     assert before != "ieee"
-    with contextlib.suppress(KeyError), _full_float32(torch.device(device)):
+    with contextlib.suppress(KeyError), full_float32(torch.device(device)):
         assert library.matmul.fp32_precision == "ieee"
         raise KeyError
     assert library.matmul.fp32_precision == before
@@ -61,7 +62,7 @@ def test_full_precision_for_the_time_of_the_search_only(device: str) -> None:
 
 @pytest.mark.usefixtures("reduced_precision")
 def test_full_precision_with_the_settings_of_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vqkit.ops.nearest_tiled._HAS_SETTINGS_PER_DEVICE", False)
-    with _full_float32(torch.device("cpu")):
+    monkeypatch.setattr("vqkit.ops.float32._HAS_SETTINGS_PER_DEVICE", False)
+    with full_float32(torch.device("cpu")):
         assert torch.get_float32_matmul_precision() == "highest"
     assert torch.get_float32_matmul_precision() == "medium"

@@ -20,12 +20,19 @@ UPDATED_BY_DATA = frozenset(
         "residual_vq",
         "split_residual_vq",
         "vq_affine",
+        "vq_anchors",
         "vq_cosine",
+        "vq_diveq",
         "vq_ema",
         "vq_factorized",
+        "vq_gumbel_gradient",
+        "vq_index_backpropagation",
+        "vq_noise_substitution",
         "vq_orthogonal",
         "vq_rotation",
         "vq_small",
+        "vq_stochastic",
+        "vq_timeout",
     }
 )
 # Through the C++ compiler as well; the others are traced and differentiated, which is faster.

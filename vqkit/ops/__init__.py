@@ -1,18 +1,29 @@
 """Pure functions without state."""
 
-from vqkit.ops.gradient import rotation_trick, straight_through
+from vqkit.ops.assignment_entropy import assignment_entropy
+from vqkit.ops.counter_noise import gumbel_noise, normal_noise, token_keys
+from vqkit.ops.gradient import directional, rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
+from vqkit.ops.select_code import select_code
+from vqkit.ops.soft_code import soft_code
 from vqkit.ops.statistics import CodeStatistics, code_statistics
 
 __all__ = [
     "CodeStatistics",
+    "assignment_entropy",
     "code_statistics",
     "digits_to_index",
+    "directional",
+    "gumbel_noise",
     "index_to_digits",
     "nearest_code",
+    "normal_noise",
     "projected_rows",
     "rotation_trick",
+    "select_code",
+    "soft_code",
     "straight_through",
+    "token_keys",
 ]

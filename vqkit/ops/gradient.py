@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from vqkit.shapes import Float
 
-__all__ = ["rotation_trick", "straight_through"]
+__all__ = ["directional", "rotation_trick", "straight_through"]
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -57,6 +57,28 @@ class _RotationTrick(torch.autograd.Function):
         return ratio * turned, gradient, None
 
 
+class _Directional(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, quantized: Tensor, direction: Tensor | None) -> Tensor:
+        error = quantized - z
+        length = error.norm(dim=-1, keepdim=True)
+        radial = error / length.clamp_min(torch.finfo(z.dtype).tiny)
+        if direction is None:
+            ctx.save_for_backward(radial)
+            return quantized.clone()
+        ctx.save_for_backward(radial, direction)
+        return z + length * direction
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        radial, *rest = ctx.saved_tensors
+        (gradient,) = gradients
+        direction = rest[0] if rest else radial
+        to_quantized = radial * (direction * gradient).sum(-1, keepdim=True)
+        return gradient - to_quantized, to_quantized, None
+
+
 def straight_through(
     z: Float[Tensor, "*positions dim"], quantized: Float[Tensor, "*positions dim"]
 ) -> Float[Tensor, "*positions dim"]:
@@ -93,4 +115,29 @@ def rotation_trick(
         max_ratio: Upper bound of ``|q|/|z|`` in the gradient.
     """
     result: Tensor = _RotationTrick.apply(z, quantized, max_ratio)
+    return result
+
+
+def directional(
+    z: Float[Tensor, "*positions dim"],
+    quantized: Float[Tensor, "*positions dim"],
+    direction: Float[Tensor, "*positions dim"] | None = None,
+) -> Float[Tensor, "*positions dim"]:
+    """Return ``z + |q - z| w``: as far from z as the code, with gradient to z and to the code.
+
+    With w held constant and ``u = (q - z) / |q - z|``, a gradient g gives ``(w . g) u`` to the code
+    and ``g - (w . g) u`` to z: the code learns without a loss of its own (DiVeQ, arXiv 2509.26469;
+    NSVQ, Vali and Backstrom 2022).
+
+    Args:
+        z: What was quantized.
+        quantized: The codes.
+        direction: Vectors w of length 1. None is the direction of the code: the value is then
+            ``quantized``, bit for bit.
+
+    >>> z, code = torch.zeros(2), torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> directional(z, code, torch.tensor([0.0, 1.0])).tolist()
+    [0.0, 5.0]
+    """
+    result: Tensor = _Directional.apply(z, quantized, direction)
     return result

@@ -7,13 +7,11 @@ that holds its lowest score once more.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vqkit.ops.float32 import full_float32
 from vqkit.ops.nearest_scores import UNREACHABLE, CentredCodes, Found
 from vqkit.shapes import Float
 
@@ -25,7 +23,6 @@ _MAX_GROUPS = 64
 _MIN_GROUP_SIZE = 16
 _SMALL = 2**18  # number of scores below which grouping does not pay
 _ACCELERATOR_TILE = 4096
-_HAS_SETTINGS_PER_DEVICE = hasattr(torch.backends, "fp32_precision")  # since torch 2.9
 
 
 class TiledSearch:
@@ -44,7 +41,7 @@ class TiledSearch:
     def __call__(self, queries: Float[Tensor, "tokens dim"]) -> Found:
         """Find the best code of every query."""
         lifted = torch.cat([queries, torch.ones_like(queries[:, :1])], dim=1)
-        with _full_float32(queries.device):
+        with full_float32(queries.device):
             if queries.device.type != "cpu":
                 return self.search_directly(lifted, _ACCELERATOR_TILE)
             if len(queries) * self._groups[..., 0].numel() <= _SMALL:
@@ -120,29 +117,3 @@ def _merged(best: Found, other: Found) -> Found:
             torch.minimum(best.runner_up, other.runner_up), torch.maximum(best.score, other.score)
         ),
     )
-
-
-@contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
-    """Let matrix products use all bits of float32, whatever the process has set, and undo it.
-
-    TensorFloat-32 and bfloat16 products would exceed the error that ``CentredCodes`` allows for.
-    """
-    if not _HAS_SETTINGS_PER_DEVICE:
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
-        return
-    library: Any = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
-    before = library.matmul.fp32_precision
-    if before in ("none", "ieee"):
-        yield
-        return
-    library.matmul.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        library.matmul.fp32_precision = before

@@ -14,11 +14,22 @@ from vqkit.quantizers.codebook import (
     RandomInit,
 )
 from vqkit.quantizers.dual import DualCodebook
+from vqkit.quantizers.entropy_penalty import AssignmentEntropy
 from vqkit.quantizers.factorized import Factorized
 from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.gain import BetaGain, Gain, LogUniformGain, MuLawGain, UnitGain
-from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, StraightThrough
+from vqkit.quantizers.gradient import (
+    DiVeQ,
+    GradientEstimator,
+    GumbelSoftmax,
+    IndexBackpropagation,
+    NoiseSubstitution,
+    RotationTrick,
+    StraightThrough,
+)
 from vqkit.quantizers.grouped import Grouped
+from vqkit.quantizers.gumbel import GumbelQuantizer
+from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.index_map import IndexMap
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
@@ -35,6 +46,8 @@ from vqkit.quantizers.regularizer import (
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.revival import Anchors, ReplaceUnused, Revival, Timeout
 from vqkit.quantizers.rotated import IdentityRotation, RandomRotation, Rotated, RotationInit
+from vqkit.quantizers.schedule import Annealed, Schedule
+from vqkit.quantizers.selection import CodeSelection, NearestCode, Sampled
 from vqkit.quantizers.simvq import SimVQ
 from vqkit.quantizers.split import Split
 from vqkit.quantizers.surgery import (
@@ -53,15 +66,20 @@ from vqkit.quantizers.vq import VectorQuantizer
 __all__ = [
     "EMA",
     "FSQ",
+    "IBQ",
     "NO_TOKEN",
     "Affine",
     "Anchors",
+    "Annealed",
+    "AssignmentEntropy",
     "BetaGain",
+    "CodeSelection",
     "CodebookEntropy",
     "CodebookInit",
     "CodebookRegularizer",
     "CodebookUpdate",
     "Cosine",
+    "DiVeQ",
     "Diversity",
     "DualCodebook",
     "Euclidean",
@@ -73,14 +91,19 @@ __all__ = [
     "GradientEstimator",
     "GradientUpdate",
     "Grouped",
+    "GumbelQuantizer",
+    "GumbelSoftmax",
     "HadamardRotation",
     "IdentityRotation",
+    "IndexBackpropagation",
     "IndexMap",
     "KMeans",
     "LogUniformGain",
     "Metric",
     "MuLawGain",
     "MultiScaleResidual",
+    "NearestCode",
+    "NoiseSubstitution",
     "Orthogonality",
     "ProjectedVQ",
     "PyramidVQ",
@@ -94,6 +117,8 @@ __all__ = [
     "Rotated",
     "RotationInit",
     "RotationTrick",
+    "Sampled",
+    "Schedule",
     "SimVQ",
     "Split",
     "StraightThrough",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.gradient import straight_through
+from vqkit.quantizers.selection import Choice
 from vqkit.shapes import Bool, Float, Int
 
 __all__ = [
@@ -49,12 +50,14 @@ class Assignment(NamedTuple):
     """Codes chosen for ``[batch, positions, dim]``, before any gradient estimator.
 
     ``codes`` carry gradient to the quantizer's own parameters at most, never to the input.
+    ``choice`` says how they were chosen, for estimators that must know.
     """
 
     codes: Tensor
     indices: Tensor
     loss: Tensor
     terms: dict[str, Tensor]
+    choice: Choice | None = None
 
 
 class Quantizer(nn.Module, ABC):
@@ -166,7 +169,7 @@ class Quantizer(nn.Module, ABC):
         """
         rows, _ = self._flatten(z, None)
         with torch.autocast(z.device.type, enabled=False):
-            indices = self._assign(rows, None).indices
+            indices = self._index(rows)
         return indices.reshape(self._index_shape(z))
 
     def decode(
@@ -193,6 +196,10 @@ class Quantizer(nn.Module, ABC):
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         """Value ``assignment.codes``, gradient to ``z`` and to whatever the codes depend on."""
         return straight_through(z, assignment.codes)
+
+    def _index(self, z: Tensor) -> Tensor:
+        """Indices alone, without gradient; where the rest of the assignment costs much."""
+        return self._assign(z, None).indices
 
     @abstractmethod
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:

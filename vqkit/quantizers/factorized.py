@@ -49,6 +49,11 @@ class Factorized(Quantizer):
         """Whether the inner quantizer is initialised."""
         return self.inner.initialized
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the inner quantizer does."""
+        return self.inner.adds_noise
+
     def reset_parameters(self) -> None:
         """Draw projections and inner state anew."""
         self.project_in.reset_parameters()

@@ -79,16 +79,17 @@ class VQLoss:
             valid: Boolean ``[...]`` or None.
             trains_codebook: Whether the codebook term counts.
         """
-        commitment = self._square(z, codes.detach(), valid)
+        commitment = self.square(z, codes.detach(), valid)
         terms = {"commitment": commitment.detach()}
         loss = self.commitment * commitment
         if trains_codebook:
-            codebook = self._square(z.detach(), codes, valid)
+            codebook = self.square(z.detach(), codes, valid)
             terms["codebook"] = codebook.detach()
             loss = loss + self.codebook * codebook
         return loss, terms
 
-    def _square(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+    def square(self, a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+        """``|a - b|^2`` of ``[..., dim]``, reduced over features and valid positions."""
         num_valid: Tensor | int = max(a.shape[:-1].numel(), 1)
         if valid is not None:
             b = torch.where(valid[..., None], b, a.detach())

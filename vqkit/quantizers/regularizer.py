@@ -4,17 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from vqkit.errors import ConfigError
+from vqkit.ops.assignment_entropy import assignment_entropy
+from vqkit.quantizers.selection import distance_scores
 
 __all__ = ["CodebookEntropy", "CodebookRegularizer", "Diversity", "Orthogonality"]
-
-# Entries of a block of tokens x codes that is alive at a time.
-_ENTRIES_AT_ONCE = 2**22
 
 
 class CodebookRegularizer(ABC):
@@ -121,29 +118,13 @@ class CodebookEntropy(CodebookRegularizer):
 
 def _soft_use(z: Tensor, codebook: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Mean entropy of the soft assignments, and ``log K`` less the entropy of their mean."""
-    num_codes = len(codebook)
     if len(z) == 0:
         zero = (codebook * 0.0).sum()
         return zero, zero
-    # Measured from the middle of the codes: far from zero, both terms of the score lose digits.
-    centre = codebook.detach().mean(0)
-    z, codebook = z - centre, codebook - centre
-    entropy, used = codebook.new_zeros(()), codebook.new_zeros(num_codes)
-    for rows in z.split(max(1, _ENTRIES_AT_ONCE // num_codes)):
-        # Recomputed in backward, so that no block of tokens x codes outlives its turn.
-        part, counts = checkpoint(_soft_sums, rows, codebook, temperature, use_reentrant=False)
-        entropy, used = entropy + part, used + counts
-    mean = used / len(z)
-    spread = math.log(num_codes) - torch.special.entr(mean.clamp_min(1e-30)).sum()
-    return entropy / len(z), spread.clamp_min(0.0)
-
-
-def _soft_sums(z: Tensor, codebook: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    # |z|^2 is the same for all codes and falls out of the softmax.
-    scores = (2.0 * z @ codebook.T - codebook.square().sum(1)) / temperature
-    log_p = scores.log_softmax(1)
-    p = log_p.exp()
-    return -(p * log_p).sum(), p.sum(0)
+    entropies = assignment_entropy(*distance_scores(z, codebook), temperature)
+    # Rounding alone takes it below zero.
+    spread = (math.log(len(codebook)) - entropies.of_mean).clamp_min(0.0)
+    return entropies.of_tokens, spread
 
 
 def _check_weight(regularizer: CodebookRegularizer) -> None:

@@ -14,7 +14,12 @@ from vqkit.quantizers.base import (
     in_backward,
     squares_are_finite,
 )
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import (
+    GradientEstimator,
+    StraightThrough,
+    check_works_on_vectors,
+)
+from vqkit.quantizers.selection import Choice, draw_keys
 from vqkit.shapes import Float, Int
 
 __all__ = ["Residual"]
@@ -42,7 +47,8 @@ class Residual(Quantizer):
     contributes nothing and its index is -1.
 
     Raises:
-        ConfigError: A depth below 1, a probability outside [0, 1], a scale that is not positive.
+        ConfigError: A depth below 1, a probability outside [0, 1], a scale that is not positive, an
+            estimator that needs a codebook.
 
     >>> from vqkit.quantizers import FSQ
     >>> quantizer = Residual(FSQ([5, 5], symmetric=True, bound="clamp"), depth=3, level_scale=0.25)
@@ -69,6 +75,7 @@ class Residual(Quantizer):
         self.level_dropout = level_dropout
         self.level_scale = level_scale
         self.gradient = gradient or StraightThrough()
+        check_works_on_vectors(self.gradient, "Residual")
         self.levels = nn.ModuleList(copy.deepcopy(inner) for _ in range(depth))
         self.dim = inner.dim
         self.codebook_sizes = inner.codebook_sizes * depth
@@ -85,6 +92,11 @@ class Residual(Quantizer):
     def initialized(self) -> bool:
         """Whether every level is initialised."""
         return all(self._level(i).initialized for i in range(self.depth))
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the estimator of the sum does."""
+        return self.gradient.adds_noise
 
     def reset_parameters(self) -> None:
         """Draw every level anew, each differently."""
@@ -121,6 +133,7 @@ class Residual(Quantizer):
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         trains = self.training and torch.is_grad_enabled()
         num_levels = self._draw_num_levels(z) if trains else None
+        keys = draw_keys(z, valid) if trains and self.adds_noise else None
         if trains and not in_backward():
             # Asked before any level runs: a level initialised in this pass ends the pass.
             self._num_ran = self._num_ready()
@@ -155,10 +168,12 @@ class Residual(Quantizer):
             terms.update({f"{name}_{i}": term for name, term in result.terms.items()})
         weight = torch.stack(weights)
         loss = (torch.stack(losses) * weight).sum() / weight.sum().clamp_min(1.0)
-        return Assignment(total, torch.cat(indices, dim=-1), loss, terms)
+        return Assignment(total, torch.cat(indices, dim=-1), loss, terms, Choice(keys))
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(z, assignment.codes)
+        trains = self.training and torch.is_grad_enabled()
+        estimator = self.gradient if trains else self.gradient.without_noise
+        return estimator(z, assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         # Summed in the order of _assign, from zero: equal bits.

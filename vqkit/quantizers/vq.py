@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.ops.collectives import all_sum, broadcast_first, gather_rows, rank
+from vqkit.ops.select_code import select_code
 from vqkit.ops.statistics import code_statistics
 from vqkit.quantizers.base import (
     NO_TOKEN,
@@ -26,11 +27,18 @@ from vqkit.quantizers.codebook import (
     RandomInit,
     collect,
 )
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import GradientEstimator, GumbelSoftmax, StraightThrough
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Euclidean, Metric
 from vqkit.quantizers.regularizer import CodebookRegularizer
 from vqkit.quantizers.revival import Revival
+from vqkit.quantizers.selection import (
+    Choice,
+    CodeSelection,
+    NearestCode,
+    distance_scores,
+    draw_keys,
+)
 
 __all__ = ["VectorQuantizer"]
 
@@ -48,10 +56,12 @@ class VectorQuantizer(Quantizer):
         revive: Replaces codes that go unused; None leaves them.
         gradient: How the gradient passes.
         loss: Weights of commitment and codebook term.
+        selection: How a training pass chooses among the codes; evaluation takes the nearest.
         regularizers: Further terms of the loss, for codes that the optimizer moves.
 
     Raises:
-        ConfigError: ``dim < 1``, ``codebook_size < 2``, or regularizers with an EMA.
+        ConfigError: ``dim < 1`` or ``codebook_size < 2``; ``GumbelSoftmax`` without ``Sampled``;
+            regularizers with an EMA.
 
     In training, each forward pass searches, computes the loss, and then moves the codes; the ranks
     of a job move them by the vectors of all. A batch with a NaN, an infinity or a vector whose
@@ -71,6 +81,7 @@ class VectorQuantizer(Quantizer):
     pending: Tensor
     num_collected: Tensor
     num_revived: Tensor
+    num_steps: Tensor
     skipped_batches: Tensor
 
     def __init__(
@@ -84,6 +95,7 @@ class VectorQuantizer(Quantizer):
         revive: Revival | None = None,
         gradient: GradientEstimator | None = None,
         loss: VQLoss | None = None,
+        selection: CodeSelection | None = None,
         regularizers: Sequence[CodebookRegularizer] = (),
     ) -> None:
         super().__init__()
@@ -101,11 +113,17 @@ class VectorQuantizer(Quantizer):
         self.revive = revive
         self.gradient = gradient or StraightThrough()
         self.loss = loss or VQLoss()
+        self.selection = selection or NearestCode()
         self.regularizers = tuple(regularizers)
         if self.regularizers and not self.trains_codebook:
             raise ConfigError(
                 f"VectorQuantizer regularizers: expected update=GradientUpdate(), got "
                 f"{self.update}. A codebook that follows an average has no gradient."
+            )
+        if isinstance(self.gradient, GumbelSoftmax) and not self.selection.samples:
+            raise ConfigError(
+                f"VectorQuantizer gradient {self.gradient}: expected selection=Sampled(...), got "
+                f"{self.selection}. IndexBackpropagation is the same for the nearest code."
             )
         table = torch.empty(codebook_size, dim)
         if self.trains_codebook:
@@ -115,16 +133,23 @@ class VectorQuantizer(Quantizer):
         self.register_buffer("cluster_size", torch.empty(codebook_size))
         self.register_buffer("share", torch.empty(codebook_size))
         self.register_buffer("pending", torch.empty(0, dim))
-        for counter in ("num_collected", "num_revived", "skipped_batches"):
+        for counter in ("num_collected", "num_revived", "num_steps", "skipped_batches"):
             self.register_buffer(counter, torch.zeros((), dtype=torch.int64))
-        # The codes that the last training pass searched, for its recomputation in backward.
+        # The codes that the last training pass searched, for its recomputation in backward; and its
+        # number.
         self._searched: Tensor | None = None
+        self._step = torch.zeros((), dtype=torch.int64)
         self.reset_parameters()
 
     @property
     def trains_codebook(self) -> bool:
         """Whether the optimizer moves the codes."""
         return isinstance(self.update, GradientUpdate)
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the gradient estimator does."""
+        return self.gradient.adds_noise
 
     @property
     def initialized(self) -> bool:
@@ -146,7 +171,12 @@ class VectorQuantizer(Quantizer):
         self.cluster_size.fill_(1.0)
         self.share.fill_(1.0)
         self.pending = self.pending.new_empty(0, self.dim)
-        for counter in (self.num_collected, self.num_revived, self.skipped_batches):
+        for counter in (
+            self.num_collected,
+            self.num_revived,
+            self.num_steps,
+            self.skipped_batches,
+        ):
             counter.zero_()
         self._searched = None
 
@@ -154,13 +184,19 @@ class VectorQuantizer(Quantizer):
         """Arguments, for ``print(module)``."""
         return (
             f"dim={self.dim}, codebook_size={self.codebook_size}, metric={self.metric}, "
-            f"update={self.update}, revive={self.revive}, gradient={self.gradient}"
+            f"update={self.update}, revive={self.revive}, gradient={self.gradient}, "
+            f"selection={self.selection}"
         )
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         z = self.metric.place(z)
         trains = self.training and torch.is_grad_enabled()
         recomputes = trains and in_backward()
+        # Drawn before anything else is, for the recomputed pass initialises nothing.
+        noisy = trains and (self.adds_noise or self.selection.samples)
+        keys = draw_keys(z, valid) if noisy else None
+        if trains and not recomputes:
+            self._step = self.num_steps.clone()
         learns = trains and not recomputes and self._prepare(z.detach(), valid)
         codebook = self.codebook.float()
         if recomputes and self._moves_codes:
@@ -168,10 +204,10 @@ class VectorQuantizer(Quantizer):
             codebook = self._first_pass_codes() + (codebook - codebook.detach())
         elif trains and self._moves_codes:
             self._searched = codebook.detach().clone()
-        indices = self.metric.nearest(z.detach().reshape(-1, self.dim), codebook.detach())
-        codes = codebook[indices].reshape(z.shape)
-        if self.trains_codebook:
-            codes = self.metric.place(codes)
+        step = self._step if trains else self.num_steps
+        temperature = self.selection.temperature_at(step) if trains else None
+        indices = self._select(z.detach(), codebook.detach(), keys, temperature)
+        codes = self._placed(codebook[indices].reshape(z.shape))
         loss, terms = self.loss(z, codes, valid, self.trains_codebook)
         for regularizer in self.regularizers:
             penalty = regularizer(_rows(z, valid), self.metric.place(codebook))
@@ -179,16 +215,30 @@ class VectorQuantizer(Quantizer):
             terms[regularizer.name] = penalty.detach()
         if learns:
             self._learn(z.detach(), indices, valid)
-        return Assignment(codes.detach(), indices.reshape(*z.shape[:-1], 1), loss, terms)
+        choice = Choice(keys, step, self._placed(codebook), indices, temperature)
+        codes = codes if self.gradient.trains_codes else codes.detach()
+        return Assignment(codes, indices.reshape(*z.shape[:-1], 1), loss, terms, choice)
+
+    def _select(
+        self, z: Tensor, codebook: Tensor, keys: Tensor | None, temperature: Tensor | None
+    ) -> Tensor:
+        tokens = z.reshape(-1, self.dim)
+        if temperature is None:
+            return self.metric.nearest(tokens, codebook)
+        return select_code(*distance_scores(tokens, self._placed(codebook), temperature), keys)
+
+    def _placed(self, codes: Tensor) -> Tensor:
+        # Those that an average moves are placed by its update.
+        return self.metric.place(codes) if self.trains_codebook else codes
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(self.metric.place(z), assignment.codes)
+        trains = self.training and torch.is_grad_enabled()
+        estimator = self.gradient if trains else self.gradient.without_noise
+        return estimator(self.metric.place(z), assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         index = indices[..., 0]
-        codes = self.codebook.float()[index.clamp_min(0)]
-        if self.trains_codebook:
-            codes = self.metric.place(codes)
+        codes = self._placed(self.codebook.float()[index.clamp_min(0)])
         return torch.where((index == NO_TOKEN)[..., None], 0.0, codes)
 
     def _first_pass_codes(self) -> Tensor:
@@ -202,16 +252,21 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def _prepare(self, z: Tensor, valid: Tensor | None) -> bool:
         """Initialise where that is due; say whether this batch may move the codes."""
-        num_bad = all_sum((~squares_are_finite(z)).sum())
+        num_tokens = z[..., 0].numel() if valid is None else valid.sum()
+        num_bad, num_tokens = all_sum(
+            torch.stack([(~squares_are_finite(z)).sum(), torch.as_tensor(num_tokens).to(z.device)])
+        )
         if self.init.batches == 0 and not self._moves_codes:
             # Nothing here depends on the data: counted without a look, which would stall a GPU and
             # break the graph of torch.compile.
             self.skipped_batches += num_bad > 0
+            self.num_steps += (num_bad == 0) & (num_tokens > 0)
             return False
         if bool(num_bad):
             self.skipped_batches += 1
             return False
         if self.initialized:
+            self.num_steps += num_tokens > 0
             return self._moves_codes
         samples = gather_rows(_rows(z, valid))
         if len(samples) == 0:
@@ -228,6 +283,7 @@ class VectorQuantizer(Quantizer):
             self.pending = self.pending.new_empty(0, self.dim)
         elif is_first:
             self._set_codes(*self._on_first_rank(FromData(), samples))
+        self.num_steps += self.initialized
         return self.initialized and self._moves_codes
 
     def _on_first_rank(self, init: CodebookInit, samples: Tensor) -> tuple[Tensor, Tensor]:
