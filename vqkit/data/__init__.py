@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqkit.data.files import ImageFileList, ImageFiles, ImageFolder
 from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
+from vqkit.data.shapes import FACTORS, FactorShapes
 from vqkit.data.source import ImageSource
 from vqkit.data.stream import PositionSampler, SampleStream
 from vqkit.data.torchvision_images import TorchvisionImages
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from vqkit.data.module import ImageDataModule
 
 __all__ = [
+    "FACTORS",
     "HELD_OUT_PHOTOS",
     "TRAINING_PHOTOS",
     "CenterCrop",
     "Chain",
     "CropToMultiple",
+    "FactorShapes",
     "ImageDataModule",
     "ImageFileList",
     "ImageFiles",

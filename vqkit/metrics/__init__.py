@@ -15,6 +15,7 @@ from vqkit.metrics.codebook import (
     distinct_vectors,
     uniform_usage,
 )
+from vqkit.metrics.disentanglement import InfoMEC, info_mec
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
     PSNR_CAP_DB,
@@ -44,12 +45,14 @@ __all__ = [
     "CodebookLevel",
     "CodebookUsage",
     "ImageMetric",
+    "InfoMEC",
     "PooledPSNR",
     "Rate",
     "RateTotals",
     "bitrate_efficiency",
     "codebook_level",
     "distinct_vectors",
+    "info_mec",
     "mean_squared_error",
     "ms_ssim",
     "psnr",

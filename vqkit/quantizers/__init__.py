@@ -17,6 +17,7 @@ from vqkit.quantizers.gradient import GradientEstimator, RotationTrick, Straight
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.scalar_latent import ScalarLatent
 from vqkit.quantizers.vq import VectorQuantizer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ReplaceUnused",
     "Residual",
     "RotationTrick",
+    "ScalarLatent",
     "StraightThrough",
     "VQLoss",
     "VectorQuantizer",
