@@ -93,7 +93,7 @@ def training(max_steps: int, *, gan: bool = True, **options) -> TokenizerTrainin
     return TokenizerTraining(
         settings.pop("tokenizer", None) or tokenizer(),
         {"pixel": WeightedLoss(L1())},
-        partial(torch.optim.Adam, lr=1e-2),
+        settings.pop("optimizer", None) or partial(torch.optim.Adam, lr=1e-2),
         max_steps,
         **settings,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vqkit.data.features import ClassFolder, ImageFeatures, Patches, class_folders
 from vqkit.data.files import ImageFileList, ImageFiles, ImageFolder
 from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
+from vqkit.data.shapes import FACTORS, FactorShapes
 from vqkit.data.source import ImageSource
 from vqkit.data.stream import PositionSampler, SampleStream
 from vqkit.data.torchvision_images import TorchvisionImages
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from vqkit.data.module import ImageDataModule
 
 __all__ = [
+    "FACTORS",
     "HELD_OUT_PHOTOS",
     "TRAINING_PHOTOS",
     "CenterCrop",
     "Chain",
     "ClassFolder",
     "CropToMultiple",
+    "FactorShapes",
     "ImageDataModule",
     "ImageFeatures",
     "ImageFileList",

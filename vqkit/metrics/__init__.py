@@ -21,6 +21,7 @@ from vqkit.metrics.codebook_vectors import (
     distinct_vectors,
     twin_vectors,
 )
+from vqkit.metrics.disentanglement import InfoMEC, info_mec
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
     PSNR_CAP_DB,
@@ -53,6 +54,7 @@ __all__ = [
     "CodebookLevel",
     "CodebookUsage",
     "ImageMetric",
+    "InfoMEC",
     "LevelInformation",
     "PairInformation",
     "PooledPSNR",
@@ -63,6 +65,7 @@ __all__ = [
     "codebook_level",
     "distinct_vectors",
     "divergence_bits",
+    "info_mec",
     "mean_squared_error",
     "ms_ssim",
     "psnr",

@@ -46,6 +46,7 @@ from vqkit.quantizers.regularizer import (
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.revival import Anchors, ReplaceUnused, Revival, Timeout
 from vqkit.quantizers.rotated import IdentityRotation, RandomRotation, Rotated, RotationInit
+from vqkit.quantizers.scalar_latent import ScalarLatent
 from vqkit.quantizers.schedule import Annealed, Schedule
 from vqkit.quantizers.selection import CodeSelection, NearestCode, Sampled
 from vqkit.quantizers.simvq import SimVQ
@@ -118,6 +119,7 @@ __all__ = [
     "RotationInit",
     "RotationTrick",
     "Sampled",
+    "ScalarLatent",
     "Schedule",
     "SimVQ",
     "Split",

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +73,11 @@ class Quantizer(nn.Module, ABC):
     Attributes:
         dim: Features of one input vector.
         codebook_sizes: One size per entry of the indices' last axis.
+        code_parameters: Names of the class's own parameters that hold codes: they are positions in
+            the latent space, which weight decay would pull to zero. Training exempts them from it.
     """
 
+    code_parameters: ClassVar[tuple[str, ...]] = ("codebook", "values")
     dim: int
     codebook_sizes: tuple[int, ...]
 

@@ -5,6 +5,7 @@ from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
+from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.random_state import seed_everything
 from vqkit.training.trainer import make_trainer
 from vqkit.training.watch_codebooks import WatchCodebooks
@@ -22,6 +23,8 @@ __all__ = [
     "WatchCodebooks",
     "WeightAverage",
     "WeightedLoss",
+    "make_optimizer",
     "make_trainer",
+    "parameter_groups",
     "seed_everything",
 ]

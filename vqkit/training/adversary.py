@@ -1,16 +1,13 @@
 """The adversary of a training: discriminator, its loss, its weight and when it comes in."""
 
-from collections.abc import Callable, Iterable
-
 import torch
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.losses import AdversarialLoss, AdversarialSchedule, Hinge, LeCAM, adaptive_weight
+from vqkit.training.parameter_groups import OptimizerFactory, make_optimizer
 
 __all__ = ["Adversary"]
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Adversary(nn.Module):
@@ -61,7 +58,7 @@ class Adversary(nn.Module):
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The discriminator's optimizer."""
-        return self.optimizer(self.discriminator.parameters())
+        return make_optimizer(self.optimizer, self.discriminator)
 
     def generator_term(
         self, reconstruction: Tensor, other_loss: Tensor, last_layer: Tensor, step: int

@@ -1,6 +1,6 @@
 """The Lightning module: a tokenizer, its losses, an adversary, and steps counted once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,10 @@ from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.health import codebook_health
 from vqkit.training.learning_rate import Constant, LearningRate
+from vqkit.training.parameter_groups import OptimizerFactory, make_optimizer
 from vqkit.training.random_state import random_state, set_random_state
 
 __all__ = ["TokenizerTraining", "WeightedLoss"]
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class TokenizerTraining(LightningModule):
     Args:
         tokenizer: What is trained.
         losses: By name; their weighted sum and the quantizer's loss are minimised.
-        optimizer: Makes the optimizer of the tokenizer's parameters.
+        optimizer: Makes the optimizer of the tokenizer's parameters, or of groups of them: weight
+            decay spares biases, gains and codes (``parameter_groups``).
         max_steps: The training stops after so many steps.
         adversary: Discriminator and what belongs to it.
         learning_rate: Factor of both optimizers' rates over the steps.
@@ -122,8 +122,7 @@ class TokenizerTraining(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""
-        parameters = [p for p in self.tokenizer.parameters() if p.requires_grad]
-        optimizers = [self.optimizer(parameters)]
+        optimizers = [make_optimizer(self.optimizer, self.tokenizer)]
         if self.adversary is not None:
             optimizers.append(self.adversary.make_optimizer())
         for optimizer in optimizers:
