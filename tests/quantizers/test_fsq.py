@@ -175,6 +175,39 @@ def test_digits_survive_a_perturbation_of_the_codes(levels, symmetric):
         assert torch.equal(quantizer.encode(codes + noise), indices)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("num_levels", [4, 8, 9])
+def test_trap_10_noise_is_as_wide_as_a_step_and_indices_are_of_rounding(num_levels, symmetric):
+    """Noise of +-0.5 whatever the levels had a deviation of 0.20 where a step of 2/7 asks 0.08."""
+    noisy = FSQ([num_levels] * 2, symmetric=symmetric, noise_probability=1.0)
+    plain = FSQ([num_levels] * 2, symmetric=symmetric)
+    z = torch.randn(4, 20_000, 2, requires_grad=True)
+    output, rounded = noisy(z), plain(z)
+    assert torch.equal(output.indices, rounded.indices)
+    step = 2 / (num_levels - 1) if symmetric else 1 / (num_levels // 2)
+    error = (output.quantized - noisy._grid(z) / noisy._step).detach()
+    assert error.abs().max() <= step / 2 + 1e-6
+    assert error.std().item() == pytest.approx(step / math.sqrt(12), rel=0.01)
+    assert error.mean().item() == pytest.approx(0.0, abs=0.01 * step)
+    (gradient,) = torch.autograd.grad(output.quantized.sum(), z)
+    (expected,) = torch.autograd.grad(rounded.quantized.sum(), z)
+    assert torch.equal(gradient, expected)
+    assert torch.equal(noisy.eval()(z).quantized, rounded.quantized)
+
+
+def test_noise_comes_with_its_probability_number_by_number():
+    layer = FSQ([8] * 5, noise_probability=0.3)
+    output = layer(torch.randn(2, 20_000, 5))
+    is_noise = output.quantized != layer.decode(output.indices)
+    assert is_noise.float().mean().item() == pytest.approx(0.3, abs=0.005)
+    torch.testing.assert_close(
+        is_noise.float().mean((0, 1)), torch.full((5,), 0.3), rtol=0, atol=0.01
+    )
+    assert len(is_noise[0, :100].unique(dim=0)) > 10
+    with pytest.raises(ConfigError, match=r"0 to 1, got 1\.5"):
+        FSQ([8], noise_probability=1.5)
+
+
 class LargestTensor(TorchFunctionMode):
     """Notes the size of the largest tensor that any function of torch returns."""
 

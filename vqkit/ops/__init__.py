@@ -1,7 +1,9 @@
 """Pure functions without state."""
 
 from vqkit.ops.assignment_entropy import assignment_entropy
-from vqkit.ops.counter_noise import gumbel_noise, normal_noise, token_keys
+from vqkit.ops.bit_entropy import bit_entropy
+from vqkit.ops.bits import bits_to_index, index_to_bits, reverse_bits
+from vqkit.ops.counter_noise import gumbel_noise, normal_noise, token_keys, uniform_noise
 from vqkit.ops.gradient import directional, rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
@@ -13,17 +15,22 @@ from vqkit.ops.statistics import CodeStatistics, code_statistics
 __all__ = [
     "CodeStatistics",
     "assignment_entropy",
+    "bit_entropy",
+    "bits_to_index",
     "code_statistics",
     "digits_to_index",
     "directional",
     "gumbel_noise",
+    "index_to_bits",
     "index_to_digits",
     "nearest_code",
     "normal_noise",
     "projected_rows",
+    "reverse_bits",
     "rotation_trick",
     "select_code",
     "soft_code",
     "straight_through",
     "token_keys",
+    "uniform_noise",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqkit.shapes import Bool, Float, Int
 
-__all__ = ["gumbel_noise", "normal_noise", "token_keys"]
+__all__ = ["gumbel_noise", "normal_noise", "token_keys", "uniform_noise"]
 
 # 64 bits, for keys: a step per token, then the two rounds of SplitMix64.
 _STEP = -7046029254386353131
@@ -24,7 +24,7 @@ _LARGEST_BELOW_ONE = 1.0 - 2.0**-24
 def token_keys(
     seed: Int[Tensor, ""], num_tokens: int, valid: Bool[Tensor, " tokens"] | None = None
 ) -> Int[Tensor, " tokens"]:
-    """Key of each token, for :func:`gumbel_noise` and :func:`normal_noise`.
+    """Key of each token, for :func:`gumbel_noise` and the other two.
 
     Args:
         seed: One int64 number.
@@ -85,6 +85,24 @@ def _normal_noise(keys: Tensor, num_columns: int) -> Tensor:
 
 
 @_normal_noise.register_fake
+def _(keys: Tensor, num_columns: int) -> Tensor:
+    return keys.new_empty(keys.shape[0], num_columns, dtype=torch.float32)
+
+
+def uniform_noise(
+    keys: Int[Tensor, " tokens"], num_columns: int
+) -> Float[Tensor, "tokens columns"]:
+    """Independent noise, uniform in (0, 1), fp32."""
+    noise: Tensor = _uniform_noise(keys, num_columns)
+    return noise
+
+
+@torch.library.custom_op("vqkit::uniform_noise", mutates_args=())
+def _uniform_noise(keys: Tensor, num_columns: int) -> Tensor:
+    return _uniform(keys, torch.arange(num_columns, device=keys.device))
+
+
+@_uniform_noise.register_fake
 def _(keys: Tensor, num_columns: int) -> Tensor:
     return keys.new_empty(keys.shape[0], num_columns, dtype=torch.float32)
 

@@ -2,6 +2,7 @@
 
 from vqkit.quantizers.affine import Affine
 from vqkit.quantizers.base import NO_TOKEN, Quantizer, QuantizerOutput
+from vqkit.quantizers.bsq import BSQ
 from vqkit.quantizers.clustering import kmeans_per_class, minibatch_kmeans
 from vqkit.quantizers.codebook import (
     EMA,
@@ -14,7 +15,7 @@ from vqkit.quantizers.codebook import (
     RandomInit,
 )
 from vqkit.quantizers.dual import DualCodebook
-from vqkit.quantizers.entropy_penalty import AssignmentEntropy
+from vqkit.quantizers.entropy_penalty import AssignmentEntropy, BitEntropy
 from vqkit.quantizers.factorized import Factorized
 from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.gain import BetaGain, Gain, LogUniformGain, MuLawGain, UnitGain
@@ -31,6 +32,7 @@ from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.gumbel import GumbelQuantizer
 from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.index_map import IndexMap
+from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean, Metric
 from vqkit.quantizers.multiscale import MultiScaleResidual
@@ -65,15 +67,18 @@ from vqkit.quantizers.table import GaussianTable, Table
 from vqkit.quantizers.vq import VectorQuantizer
 
 __all__ = [
+    "BSQ",
     "EMA",
     "FSQ",
     "IBQ",
+    "LFQ",
     "NO_TOKEN",
     "Affine",
     "Anchors",
     "Annealed",
     "AssignmentEntropy",
     "BetaGain",
+    "BitEntropy",
     "CodeSelection",
     "CodebookEntropy",
     "CodebookInit",

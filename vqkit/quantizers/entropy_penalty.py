@@ -8,7 +8,7 @@ from torch import Tensor
 from vqkit.errors import ConfigError
 from vqkit.ops.assignment_entropy import Entropies
 
-__all__ = ["AssignmentEntropy"]
+__all__ = ["AssignmentEntropy", "BitEntropy"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,28 @@ class AssignmentEntropy:
             "mean_entropy": entropies.of_mean.detach(),
         }
         return self.weight * (entropies.of_tokens + self.diversity * uneven), terms
+
+
+@dataclass(frozen=True)
+class BitEntropy(AssignmentEntropy):
+    """The same penalty over the sign codes of LFQ (arXiv 2310.05737) and BSQ (arXiv 2406.07548).
+
+    The entropy of a token is exact at any number of bits. That of the mean is exact up to
+    ``group_bits`` bits; above, it is the sum over groups of bits, an upper bound, so that no table
+    of 2^bits is built. bsq-vit divides its weight by 1/T: its zeta 1 at 1/T = 100 is 0.01 here.
+
+    Attributes:
+        weight: Of the whole.
+        temperature: T, above 0.
+        diversity: Weight of the second term against the first.
+        group_bits: Bits of the largest group, 1 to 18; the papers have 9.
+    """
+
+    weight: float = 0.1
+    group_bits: int = 9
+
+    def __post_init__(self) -> None:
+        """Refuse what the base does, and groups whose tables would not fit."""
+        super().__post_init__()
+        if not 1 <= self.group_bits <= 18:
+            raise ConfigError(f"BitEntropy group_bits: expected 1 to 18, got {self.group_bits}.")

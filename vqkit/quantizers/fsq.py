@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError
+from vqkit.ops.counter_noise import uniform_noise
 from vqkit.ops.gradient import straight_through
 from vqkit.ops.radix import check_bases, digits_to_index, index_to_digits
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
+from vqkit.quantizers.selection import Choice, draw_keys
 
 __all__ = ["FSQ"]
 
@@ -25,19 +27,22 @@ class FSQ(Quantizer):
 
     Args:
         levels: Number of levels per dimension, each at least 2; ``dim`` is their number. The
-        paper's
-            choices: [8, 6, 5] for 2^8 codes, [8, 5, 5, 5] for 2^10, [7, 5, 5, 5, 5] for 2^12.
+            choices of the paper: [8, 6, 5] for 2^8 codes, [8, 5, 5, 5] for 2^10,
+            [7, 5, 5, 5, 5] for 2^12.
         symmetric: False is the paper's rounding: levels ``-L/2 ... L/2 - 1`` over ``L/2``, zero is
-        a
-            level. True spreads the levels evenly over [-1, 1] (arXiv 2411.19842, eq. 4): zero is no
-            level for an even L. Needed for residuals and for L = 2.
+            a level. True spreads the levels evenly over [-1, 1] (arXiv 2411.19842, eq. 4): zero is
+            no level for an even L. Needed for residuals and for L = 2.
         bound: "tanh" squashes the input as in the paper; "clamp" cuts it at [-1, 1], which a
             residual needs and an already bounded input likes.
+        noise_probability: That of a number to get noise instead of rounding, in training: uniform
+            over one step, half of it to either side, so that its standard deviation is the step
+            over sqrt(12) as that of rounding is (arXiv 2411.19842, section 3: 0.5). Indices are
+            those of rounding, and evaluation rounds always.
 
     The index is the digits in mixed radix, first dimension fastest, in integers throughout.
 
     Raises:
-        ConfigError: A level below 2, or more than 2^62 codes.
+        ConfigError: A level below 2, more than 2^62 codes, or no probability.
 
     >>> quantizer = FSQ([8, 5, 5])
     >>> quantizer.codebook_sizes, quantizer.decode(torch.tensor([[[100]]])).tolist()
@@ -51,14 +56,18 @@ class FSQ(Quantizer):
         levels: Sequence[int],
         symmetric: bool = False,
         bound: Literal["tanh", "clamp"] = "tanh",
+        noise_probability: float = 0.0,
     ) -> None:
         super().__init__()
         check_bases(levels)
         if bound not in ("tanh", "clamp"):
             raise ConfigError(f"FSQ bound: expected 'tanh' or 'clamp', got {bound!r}.")
+        if not 0.0 <= noise_probability <= 1.0:
+            raise ConfigError(f"FSQ noise_probability: expected 0 to 1, got {noise_probability}.")
         self.levels = tuple(levels)
         self.symmetric = symmetric
         self.bound = bound
+        self.noise_probability = noise_probability
         self.dim = len(self.levels)
         self.codebook_sizes = (math.prod(self.levels),)
         # Integers, which a cast of the module to half precision leaves alone.
@@ -66,7 +75,15 @@ class FSQ(Quantizer):
 
     def extra_repr(self) -> str:
         """Arguments, for ``print(module)``."""
-        return f"levels={self.levels}, symmetric={self.symmetric}, bound={self.bound!r}"
+        return (
+            f"levels={self.levels}, symmetric={self.symmetric}, bound={self.bound!r}, "
+            f"noise_probability={self.noise_probability}"
+        )
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether some numbers are not rounded in training."""
+        return self.noise_probability > 0.0
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         # A NaN has no level: it takes the middle one and its gradient stays NaN.
@@ -75,11 +92,23 @@ class FSQ(Quantizer):
         digits = torch.floor(grid + self._step + 0.5).long()
         digits = torch.minimum(digits.clamp_min(0), self._level_counts - 1)
         indices = digits_to_index(digits, self.levels)[..., None]
-        return Assignment(self._codes(digits), indices, z.new_zeros(()), {})
+        noisy = self.adds_noise and self.training and torch.is_grad_enabled()
+        choice = Choice(draw_keys(z, valid)) if noisy else None
+        return Assignment(self._codes(digits), indices, z.new_zeros(()), {}, choice)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         # The gradient passes the rounding, not the bound.
-        return straight_through(self._grid(z) / self._step, assignment.codes)
+        bounded = self._grid(z) / self._step
+        codes = assignment.codes
+        if assignment.choice is not None:
+            codes = self._with_noise(bounded.detach(), codes, assignment.choice.keys)
+        return straight_through(bounded, codes)
+
+    def _with_noise(self, bounded: Tensor, codes: Tensor, keys: Tensor | None) -> Tensor:
+        assert keys is not None
+        noise = uniform_noise(keys, 2 * self.dim).reshape(*codes.shape[:-1], 2, self.dim)
+        shifted = bounded + (noise[..., 0, :] - 0.5) / self._step
+        return torch.where(noise[..., 1, :] < self.noise_probability, shifted, codes)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         index = indices[..., 0]
