@@ -334,6 +334,18 @@ def test_revival_works_in_every_level():
     assert [int(level.num_revived) for level in levels_of(layer)] == [1, 1]
 
 
+def test_trap_12_one_scale_per_feature_keeps_the_levels_of_each_in_use():
+    levels = [3, 9]
+    inner = FSQ(levels, symmetric=True, bound="clamp")
+    layer = Residual(inner, 3, level_scale=[1 / 2, 1 / 8])
+    z = torch.rand(1, 20_000, 2) * 2 - 1
+    for digits in layer.encode(z).unbind(-1):
+        share = torch.bincount(digits.flatten(), minlength=27) / digits.numel()
+        assert share.min() > 0.2 / 27
+    error = (layer.eval()(z).quantized - z).abs().amax((0, 1))
+    assert (error <= torch.tensor([2.0**-3, 8.0**-3]) + 1e-6).all()
+
+
 def test_bad_settings_are_refused():
     inner = FSQ([4])
     for options in (
@@ -342,6 +354,7 @@ def test_bad_settings_are_refused():
         {"depth": 2, "level_dropout": -0.1},
         {"depth": 2, "level_scale": 0.0},
         {"depth": 2, "level_scale": float("nan")},
+        {"depth": 2, "level_scale": [0.5, 0.5]},
     ):
         with pytest.raises(ConfigError, match="Residual"):
             Residual(inner, **options)

@@ -1,6 +1,7 @@
 """Residual quantization: each level quantizes what the levels before left over."""
 
 import copy
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -31,7 +32,8 @@ class Residual(Quantizer):
 
     Level i quantizes ``r_i``, with ``r_0 = z`` and ``r_(i+1) = r_i - sg[q_i]``, and has its own
     commitment on ``r_i``. The output is the sum of the codes, with one gradient estimator on the
-    sum. A prefix of the levels decodes to a coarser vector.
+    sum: estimators and noise of ``inner`` are not used. A prefix of the levels decodes to a coarser
+    vector.
 
     Args:
         inner: The quantizer that every level copies, with weights of its own.
@@ -39,7 +41,8 @@ class Residual(Quantizer):
         level_dropout: Probability that an item of a training batch uses only its first n levels,
             n uniform in 1 ... depth; its other indices are -1 (SoundStream: 1, DAC: 0.5).
         level_scale: Level i quantizes ``r_i / level_scale^i``. Below 1 for quantizers of a fixed
-            range: FSQ with L symmetric levels leaves residuals of 1/(L-1).
+            range: FSQ with L symmetric levels leaves residuals of 1/(L-1). One number, or one per
+            feature where their levels differ.
         gradient: How the gradient passes the sum.
 
     In the first training steps, levels that need data to initialise do so one per step, because the
@@ -62,18 +65,25 @@ class Residual(Quantizer):
         inner: Quantizer,
         depth: int,
         level_dropout: float = 0.0,
-        level_scale: float = 1.0,
+        level_scale: float | Sequence[float] = 1.0,
         gradient: GradientEstimator | None = None,
     ) -> None:
         super().__init__()
-        if depth < 1 or not 0.0 <= level_dropout <= 1.0 or not level_scale > 0.0:
+        scales = (level_scale,) if isinstance(level_scale, float | int) else tuple(level_scale)
+        if (
+            depth < 1
+            or not 0.0 <= level_dropout <= 1.0
+            or not all(scale > 0.0 for scale in scales)
+            or len(scales) not in (1, inner.dim)
+        ):
             raise ConfigError(
-                "Residual: expected depth >= 1, level_dropout in [0, 1] and level_scale > 0, got "
-                f"{depth}, {level_dropout} and {level_scale}."
+                "Residual: expected depth >= 1, level_dropout in [0, 1] and level_scale > 0, one "
+                f"or {inner.dim} of them, got {depth}, {level_dropout} and {level_scale}."
             )
         self.depth = depth
         self.level_dropout = level_dropout
-        self.level_scale = level_scale
+        self.level_scale = level_scale if isinstance(level_scale, float | int) else scales
+        self._scales = scales
         self.gradient = gradient or StraightThrough()
         check_works_on_vectors(self.gradient, "Residual")
         self.levels = nn.ModuleList(copy.deepcopy(inner) for _ in range(depth))
@@ -130,6 +140,9 @@ class Residual(Quantizer):
         assert isinstance(level, Quantizer)
         return level
 
+    def _scale(self, i: int, like: Tensor) -> Tensor:
+        return like.new_tensor([scale**i for scale in self._scales])
+
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         trains = self.training and torch.is_grad_enabled()
         num_levels = self._draw_num_levels(z) if trains else None
@@ -141,7 +154,7 @@ class Residual(Quantizer):
         residual, total = z, torch.zeros_like(z)
         indices, losses, weights, terms = [], [], [], {}
         for i in range(self.depth):
-            level, scale = self._level(i), self.level_scale**i
+            level, scale = self._level(i), self._scale(i, z)
             if i >= num_ready:
                 shape = (*z.shape[:-1], level.num_codebooks)
                 indices.append(torch.full(shape, NO_TOKEN, device=z.device))
@@ -179,7 +192,7 @@ class Residual(Quantizer):
         # Summed in the order of _assign, from zero: equal bits.
         total = torch.zeros(*indices.shape[:-1], self.dim, device=indices.device)
         for i, part in enumerate(indices.split(self.inner.num_codebooks, dim=-1)):
-            total = total + self._level(i)._lookup(part) * self.level_scale**i
+            total = total + self._level(i)._lookup(part) * self._scale(i, total)
         return total
 
     @property
