@@ -26,10 +26,13 @@ from benchmarks.measuring import extra_memory_bytes, in_own_process, product_gfl
 from vqkit.quantizers import (
     EMA,
     FSQ,
+    LFQ,
+    BitEntropy,
     GradientUpdate,
     RandomInit,
     Residual,
     RotationTrick,
+    SimVQ,
     VectorQuantizer,
     VQLoss,
 )
@@ -118,13 +121,6 @@ def _peer_residual(dim: int, codebook_size: int, depth: int) -> nn.Module:
     return quantizer
 
 
-def _ours_named(name: str, *arguments: object, **options: object) -> nn.Module:
-    if not hasattr(vqkit.quantizers, name):
-        raise AbsentError(f"vqkit.quantizers.{name} is not there")
-    quantizer: nn.Module = getattr(vqkit.quantizers, name)(*arguments, **options)
-    return quantizer
-
-
 def _vq_case(num_tokens: int, codebook_size: int, dim: int, is_product: bool = False) -> Case:
     return Case(
         f"VQ with EMA, {codebook_size:,} codes, {dim} dims",
@@ -163,7 +159,7 @@ CASES = {
         "SimVQ, 65,536 codes, 32 dims",
         4_096,
         32,
-        lambda: _ours_named("SimVQ", 32, 65_536),
+        lambda: SimVQ(32, 65_536),
         lambda: peer.SimVQ(dim=32, codebook_size=65_536, rotation_trick=False),
         flops=2 * 65_536 * 32,
         compiles=True,
@@ -177,18 +173,18 @@ CASES = {
         compiles=True,
     ),
     "lfq": Case(
-        "LFQ, 16 bits, with its entropy loss",
+        "LFQ, 16 bits, with its entropy loss, exact on both sides",
         4_096,
         16,
-        lambda: _ours_named("LFQ", 16),
+        lambda: LFQ(16, entropy=BitEntropy(group_bits=16)),
         lambda: peer.LFQ(dim=16, codebook_size=2**16),
         compiles=True,
     ),
     "lfq-large": Case(
-        "LFQ, 16 bits, with its entropy loss, many vectors",
+        "LFQ, 16 bits, with its entropy loss in two groups, many vectors",
         262_144,
         16,
-        lambda: _ours_named("LFQ", 16),
+        lambda: LFQ(16),
         None,
         compiles=True,
     ),

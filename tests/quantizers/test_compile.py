@@ -36,7 +36,9 @@ UPDATED_BY_DATA = frozenset(
     }
 )
 # Through the C++ compiler as well; the others are traced and differentiated, which is faster.
-THROUGH_INDUCTOR = frozenset({"fsq", "pyramid", "residual_fsq", "simvq", "vq_gradient"})
+THROUGH_INDUCTOR = frozenset(
+    {"bsq", "fsq", "lfq", "pyramid", "residual_fsq", "simvq", "vq_gradient"}
+)
 
 # In a process of its own: tracing goes through neither the shape checks nor the import hook.
 SCRIPT = """
