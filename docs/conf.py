@@ -9,6 +9,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath"]
 html_theme = "alabaster"
 myst_heading_anchors = 3
 autodoc_typehints = "description"

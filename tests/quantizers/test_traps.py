@@ -1,46 +1,6 @@
 """Mistakes of published quantizers, each as a regression test that names it.
 
-The numbers are those of the table of traps that this project keeps; a trap that every quantizer
-could fall into is a check of ``vqkit.testing.check_quantizer`` ("contract"), run on every
-configuration by ``tests/contracts/test_quantizers.py``.
-
-==== ======================================================== ====================================
-trap                                                          where it is tested
-==== ======================================================== ====================================
-1    k-means stores codes without their counts                here
-2    revival resets the code, not its count, and too early    test_codebook (dead code), here (EMA)
-3    absolute revival threshold                               test_codebook (stationary data)
-4    straight-through output in the residual                  test_residual (commitment per level)
-6    number of ranks cached at construction                   test_ranks (built before the group)
-7    collectives in evaluation or with unequal batches hang   test_ranks
-8    indices in floats or int32                               test_fsq, ops/test_radix (wide)
-9    digits truncated instead of rounded                      test_fsq (perturbation)
-10   indices out of range in training                         contract (indices_in_range)
-11   implicit codebook built in the constructor               test_fsq (largest tensor)
-12   residual FSQ without a scale per level                   test_residual (usage per level)
-14   decode skips the projection                              contract (decode_matches_forward),
-                                                              test_factorized, test_projected
-15   layout and projection and mask do not combine            contract, test_factorized, here
-16   masks change the loss, or give NaN                       contract (full_mask, padding, empty)
-17   distances lose digits far from zero                      test_vq, ops/test_nearest
-18   training output is not the code                          contract (fp32), here (every dtype)
-19   activation checkpointing updates twice                   contract, here (while initialising)
-20   evaluation or one NaN changes the state                  contract, test_vq, test_residual
-21   state that cannot be reloaded                            contract (state_dict), test_codebook
-22   tokens x codes kept for backward                         contract (memory), here
-23   no loss in evaluation                                    contract (loss), test_vq
-24   stale cached codebook                                    contract (state_dict, cast), here,
-                                                              test_projected
-25   codebook shrinks with the first batch                    test_kmeans, test_codebook
-26   equal codes after initialisation                         test_kmeans, test_codebook
-28   level dropout hits the first items alone                 test_residual (uniform over items)
-29   index -1 reaches an embedding                            contract (no_token, bad_input), here
-30   indices from scaled codes, wrong order of digits         here (two codes)
-31   codebook moved between the levels of one pass            test_residual, here
-32   shapes in the documentation are wrong                    doctests
-==== ======================================================== ====================================
-
-Not here yet: 5 and 13 (lookup-free and scalar latent quantization), 27 (disentanglement metrics).
+Which trap is tested where: ``docs/traps.md``.
 """
 
 import copy

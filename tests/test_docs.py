@@ -1,0 +1,99 @@
+"""The pages of ``docs`` name what there is, and their command lines run."""
+
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+import vqkit.quantizers
+from vqkit.cli.main import main
+from vqkit.media import write_image
+from vqkit.nets import FastDecoder, FastEncoder
+from vqkit.paths import config_dir
+from vqkit.quantizers import Quantizer, VectorQuantizer
+from vqkit.tokenizers import ImageFrontend, Tokenizer
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted((DOCS / "quantizers").glob("*.md"))
+# In the headings of a page, in small letters.
+PARTS = ["when", "state", "example", "traps"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_of_a_quantizer_is_complete(page):
+    text = page.read_text()
+    assert text.split("\n")[2] == f"![Cells](../images/quantizers/{page.stem}.png)"
+    headings = " ".join(re.findall(r"^## (.*)$", text, re.MULTILINE)).lower()
+    for part in PARTS:
+        assert part in headings, part
+    assert "```python" in text
+    named = re.findall(r"quantizer=(\w+)", text)
+    assert named, "which YAML?"
+    for name in named:
+        assert (config_dir() / "quantizer" / f"{name}.yaml").is_file(), name
+
+
+def test_every_configuration_and_every_quantizer_is_on_a_page():
+    text = "\n".join(page.read_text() for page in PAGES)
+    words = set(re.findall(r"\w+", text))
+    configurations = {path.stem for path in (config_dir() / "quantizer").glob("*.yaml")}
+    exported = [getattr(vqkit.quantizers, name) for name in vqkit.quantizers.__all__]
+    quantizers = {
+        value.__name__
+        for value in exported
+        if inspect.isclass(value) and issubclass(value, Quantizer) and value is not Quantizer
+    }
+    assert not (configurations | quantizers) - words
+
+
+def test_every_page_is_in_both_tables():
+    for table in ("quantizers.md", "which_quantizer.md"):
+        linked = set(re.findall(r"\(quantizers/(\w+)\.md\)", (DOCS / table).read_text()))
+        missing = {page.stem for page in PAGES} - linked
+        # A metric of the plain layer, no layer of its own.
+        assert missing <= ({"cosine"} if table == "which_quantizer.md" else set()), table
+
+
+def test_every_exported_name_of_the_package_is_explained():
+    text = "\n".join(page.read_text() for page in DOCS.rglob("*.md") if "_build" not in page.parts)
+    words = set(re.findall(r"\w+", text))
+    bases = {
+        "CodeSelection", "CodebookInit", "CodebookRegularizer", "CodebookUpdate", "Gain", "Metric",
+        "Revival", "RotationInit", "Schedule", "Table", "GradientEstimator",
+    }  # fmt: skip
+    assert not set(vqkit.quantizers.__all__) - words - bases
+
+
+def test_command_lines_about_codebooks_run(tmp_path, monkeypatch, capsys):
+    """In the order of the page, with small photos and an untrained model."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    for folder in ("a", "b"):
+        Path("PHOTOS", folder).mkdir(parents=True)
+        for i in range(2):
+            write_image(torch.rand(3, 64, 80) * 2 - 1, Path("PHOTOS", folder, f"{i}.png"))
+    tokenizer = Tokenizer(
+        ImageFrontend(),
+        FastEncoder(dim=4, widths=(8, 8), num_blocks=(1, 1)),
+        VectorQuantizer(4, 16),
+        FastDecoder(dim=4, widths=(8, 8), num_blocks=(1, 1)),
+        name="example",
+    )
+    for name in ("EARLIER", "MODEL"):
+        tokenizer.train()(torch.rand(2, 3, 64, 64) * 2 - 1)
+        tokenizer.eval().save_pretrained(name)
+    page = (DOCS / "codebooks.md").read_text()
+    verbs = set()
+    for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL):
+        for line in block.splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "vqkit"
+            assert main(arguments) == 0, f"{line}\n{capsys.readouterr().err}"
+            verbs.add(" ".join(arguments[: 1 + (arguments[0] == "codebook")]))
+    assert verbs >= {"encode", "usage", "codebook build", "codebook remap", "codebook export"}
+    assert Path("compact/index_map.safetensors").is_file()
+    assert Path("small.map.safetensors").is_file()
+    assert Path("report/usage.json").is_file()
