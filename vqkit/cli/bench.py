@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_STEPS = {"quantizers": 150, "cells": 300}
+_STEPS = {"quantizers": 150, "cells": 200}
 _EPILOG = """\
 what:
   quantizers  train each quantizer on vectors of known distributions and on features of photos, at
@@ -166,7 +166,6 @@ def _quantizers(arguments: argparse.Namespace, console: Console) -> int:
 
 def _cells(arguments: argparse.Namespace, console: Console) -> int:
     from vqkit.evaluation.cards.cells import CELLS, draw_cells
-    from vqkit.evaluation.drawing import png
 
     if not arguments.output:
         raise UsageError("vqkit bench cells: expected -o DIR, got none.")
@@ -176,8 +175,8 @@ def _cells(arguments: argparse.Namespace, console: Console) -> int:
     wanted = not arguments.no_progress and console.verbosity >= 0
     with progress_bar(len(files), "Drawing", wanted=wanted) as advance:
         for name, file in files.items():
-            figure = draw_cells(name, arguments.steps or _STEPS["cells"], arguments.seed)
-            _write(file, png(figure), console)
+            picture = draw_cells(name, arguments.steps or _STEPS["cells"], arguments.seed)
+            _write(file, picture, console)
             advance()
     if arguments.json:
         console.document(

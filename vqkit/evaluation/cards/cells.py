@@ -1,5 +1,6 @@
 """Pictures of what quantizers do to the plane: the cells that share a code, and the codes."""
 
+import io
 import itertools
 import math
 from collections.abc import Callable
@@ -7,18 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from vqkit.evaluation.cards.contestants import Contestant, Fit, projected
 from vqkit.evaluation.cards.measure import train
-from vqkit.evaluation.drawing import DARK, GREY, new_figure
+from vqkit.evaluation.drawing import DARK, GREY, new_figure, png
 from vqkit.quantizers import (
     EMA,
     FSQ,
     IBQ,
     Affine,
     Annealed,
+    AssignmentEntropy,
     Cosine,
     DualCodebook,
     GaussianTable,
@@ -49,8 +52,10 @@ __all__ = ["CELLS", "CellPicture", "draw_cells", "plane_vectors"]
 _SIDE = 400
 _BATCH_SIZE = 1024
 _REACH = 2.5
+_RESOLUTION = 760
 _MOST_CODES = 512
 _NUM_DOTS = 250
+_NUM_COLORS = 128
 # Light tints, so that lines and dots show.
 _TINTS = ("#A8CBE6", "#F6D7A0", "#A9DCCB", "#EDB79A", "#D8C6E4", "#F4EFA6", "#C9CED3", "#BFE3F2")
 
@@ -62,23 +67,33 @@ class CellPicture:
     Attributes:
         text: What is shown.
         draw: Trains for some steps and draws.
+        height: Pixels; the width is always the same.
     """
 
     text: str
     draw: Callable[["Figure", int, int], None]
+    height: int = _SIDE
 
 
-def draw_cells(name: str, num_steps: int = 300, seed: int = 0) -> "Figure":
+def draw_cells(name: str, num_steps: int = 200, seed: int = 0) -> bytes:
     """Train the quantizer of this name in :data:`CELLS` on vectors of the plane, and draw it.
 
     Args:
         name: Key of ``CELLS``.
         num_steps: Training steps.
         seed: Of vectors and quantizer.
+
+    Returns:
+        A PNG file; smooth lines between flat tints need no more than a palette.
     """
-    figure = new_figure(_SIDE, _SIDE)
-    CELLS[name].draw(figure, num_steps, seed)
-    return figure
+    picture = CELLS[name]
+    figure = new_figure(_SIDE, picture.height)
+    picture.draw(figure, num_steps, seed)
+    with Image.open(io.BytesIO(png(figure))) as opened:
+        reduced = opened.convert("RGB").quantize(_NUM_COLORS, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    reduced.save(file, format="png", optimize=True)
+    return file.getvalue()
 
 
 def plane_vectors(num_vectors: int, generator: Generator) -> Tensor:
@@ -113,44 +128,42 @@ def _draw_plane(
     codebook_sizes: tuple[int, ...],
 ) -> None:
     """Cells as tints with lines between them, training vectors as grey dots, codes as dark ones."""
-    from matplotlib.colors import ListedColormap
-
-    line = torch.linspace(-_REACH, _REACH, 480)
+    line = torch.linspace(-_REACH, _REACH, _RESOLUTION)
     points = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)
     cells = torch.zeros(points.shape[:2], dtype=torch.int64)
     for indices, size in zip(encode(points).unbind(-1), codebook_sizes, strict=True):
         cells = cells * size + indices
     _, cells = cells.unique(return_inverse=True)
-    extent = (-_REACH, _REACH, -_REACH, _REACH)
+    colors = torch.tensor([[int(tint[i : i + 2], 16) for i in (1, 3, 5)] for tint in _TINTS])
+    picture = colors[_tints(cells)].float() / 255.0
+    picture[_borders(cells)] = 0.25
     axes.imshow(
-        _tints(cells).numpy(),
+        picture.numpy(),
         origin="lower",
-        extent=extent,
-        cmap=ListedColormap(_TINTS),
-        vmin=-0.5,
-        vmax=len(_TINTS) - 0.5,
-        interpolation="nearest",
+        extent=(-_REACH, _REACH, -_REACH, _REACH),
+        interpolation="hanning",  # smooths the lines, which are finer than a pixel
     )
-    border = F.pad((cells[:, 1:] != cells[:, :-1]).float(), (0, 1))
-    border = border.maximum(F.pad((cells[1:] != cells[:-1]).float(), (0, 0, 0, 1)))
-    axes.imshow(
-        border.numpy(),
-        origin="lower",
-        extent=extent,
-        cmap=ListedColormap([(1, 1, 1, 0), (0.25, 0.25, 0.25, 1)]),
-        interpolation="nearest",
-    )
-    vectors = plane_vectors(_NUM_DOTS, Generator().manual_seed(1))
-    axes.scatter(*vectors.T.tolist(), s=3, color=GREY, linewidth=0, alpha=0.7)
+    x, y = plane_vectors(_NUM_DOTS, Generator().manual_seed(1)).T.tolist()
+    axes.scatter(x, y, s=3, color=GREY, linewidth=0, alpha=0.7)
     if math.prod(codebook_sizes) <= _MOST_CODES:
         every = itertools.product(*map(range, codebook_sizes))
-        codes = decode(torch.tensor(list(every))[None])[0]
-        axes.scatter(
-            *codes.detach().T.tolist(), s=17, color=DARK, edgecolor="white", linewidth=0.7, zorder=3
-        )
+        codes = decode(torch.tensor(list(every))[None])[0].detach()
+        x, y = codes.T.tolist()
+        axes.scatter(x, y, s=17, color=DARK, edgecolor="white", linewidth=0.7, zorder=3)
     axes.set(xlim=(-_REACH, _REACH), ylim=(-_REACH, _REACH), xticks=[], yticks=[])
     axes.set_aspect("equal")
     axes.spines[:].set_color(GREY)
+
+
+def _borders(cells: Tensor) -> Tensor:
+    """Where a point's neighbour above or to the right lies in another cell, two points wide."""
+    border = torch.zeros_like(cells, dtype=torch.bool)
+    for axis in (0, 1):
+        length = cells.shape[axis] - 1
+        differs = cells.narrow(axis, 1, length) != cells.narrow(axis, 0, length)
+        border.narrow(axis, 0, length).logical_or_(differs)
+        border.narrow(axis, 1, length).logical_or_(differs)
+    return border
 
 
 def _tints(cells: Tensor) -> Tensor:
@@ -224,7 +237,7 @@ def _multiscale(figure: "Figure", num_steps: int, seed: int) -> None:
     for axes, (title, picture) in zip(
         figure.subplots(2, 3).flatten(), [*pictures, ("input", field)], strict=True
     ):
-        axes.imshow(picture[0, ..., 0].detach().numpy(), cmap="viridis", vmin=-2, vmax=2)
+        axes.imshow(picture[0, ..., 0].detach().numpy(), cmap="viridis", vmin=-2.5, vmax=2.5)
         axes.set_title(title, size=9, color=DARK)
         axes.set_axis_off()
 
@@ -236,7 +249,7 @@ def _fields(num_fields: int, generator: Generator) -> Tensor:
             torch.randn(num_fields, 1, side, side, generator=generator), size=16, mode="bicubic"
         )
         * weight
-        for side, weight in ((2, 0.9), (4, 0.6), (8, 0.25))
+        for side, weight in ((2, 1.6), (4, 0.6), (8, 0.25))
     ]
     return sum(parts, torch.zeros(())).movedim(1, -1)
 
@@ -261,13 +274,16 @@ CELLS: dict[str, CellPicture] = {
     ),
     "simvq": _plane("SimVQ, 32 codes", lambda fit: SimVQ(2, 32)),
     "fsq": _plane("FSQ, levels 5 x 4, learned projection", lambda fit: projected(FSQ([5, 4]), 2)),
-    "ibq": _plane("IBQ, 24 codes", lambda fit: IBQ(2, 24, init=RandomInit(1.0))),
+    "ibq": _plane(
+        "IBQ, 24 codes",
+        lambda fit: IBQ(2, 24, init=RandomInit(1.0), entropy=AssignmentEntropy(0.05, 0.01)),
+    ),
     "gumbel": _plane(
         "GumbelQuantizer, 24 codes",
         lambda fit: GumbelQuantizer(
             2, 24, temperature=Annealed(1.0, 0.0625, fit.num_steps), kl_weight=0.02
         ),
-        0.1,
+        0.3,
     ),
     "residual": _plane("Residual, 3 levels of 4 codes", lambda fit: Residual(_vq(4), 3)),
     "grouped": _plane("Grouped, 6 x 6 codes", lambda fit: Grouped(_vq(6, 1), 2)),
@@ -288,7 +304,7 @@ CELLS: dict[str, CellPicture] = {
         "ScalarLatent, 5 x 5 values",
         lambda fit: ScalarLatent(2, 5, loss=VQLoss()),
     ),
-    "dual": CellPicture("DualCodebook, a codebook for each kind of position", _dual),
-    "multiscale": CellPicture("MultiScaleResidual, the sum after each scale", _multiscale),
+    "dual": CellPicture("DualCodebook, a codebook for each kind of position", _dual, 230),
+    "multiscale": CellPicture("MultiScaleResidual, the sum after each scale", _multiscale, 300),
 }
 """Every picture by its name; a new quantizer is a line here."""

@@ -163,7 +163,7 @@ CONTESTANTS: dict[str, Contestant] = {
             "ibq",
             "IBQ with entropy penalty",
             lambda fit: projected(
-                IBQ(DIM, 256, entropy=AssignmentEntropy(0.05, 0.01), init=RandomInit(1.0))
+                IBQ(DIM, 256, entropy=AssignmentEntropy(0.2, 0.2), init=RandomInit(1.0))
             ),
             learning_rate=0.05,
         ),

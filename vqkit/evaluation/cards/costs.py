@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -56,7 +57,7 @@ def measure_costs(
         step = _step(quantizer, rows)
         training_seconds = _median_seconds(step, device)
         quantizer.eval()
-        encode_seconds = _median_seconds(lambda q=quantizer, z=rows: q.encode(z[None]), device)
+        encode_seconds = _median_seconds(partial(quantizer.encode, rows[None]), device)
         cost = Cost(
             name,
             encode_vectors_per_second=NUM_VECTORS / encode_seconds,
