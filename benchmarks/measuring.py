@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from vqkit.evaluation.memory import extra_memory_bytes
+
 __all__ = ["extra_memory_bytes", "in_own_process", "product_gflops", "take_turns"]
 
 Run = Callable[[], object]
@@ -49,25 +51,6 @@ def milliseconds(run: Run, device: str = "cpu") -> float:
     return first.elapsed_time(last)
 
 
-def extra_memory_bytes(run: Run, device: str = "cpu") -> int:
-    """Growth of the memory in use at its peak during a call.
-
-    On a CPU this is the resident memory, so call it in a process of its own (``in_own_process``),
-    after a small call that loads code and starts threads.
-    """
-    if device != "cpu":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _resident_bytes("VmRSS")
-    run()
-    return _resident_bytes("VmHWM") - before
-
-
 def in_own_process(module: str, *arguments: str) -> str:
     """What ``python -m module arguments`` prints; freed memory goes back to the system there."""
     return subprocess.run(
@@ -78,13 +61,6 @@ def in_own_process(module: str, *arguments: str) -> str:
         text=True,
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17), "MALLOC_TRIM_THRESHOLD_": "0"},
     ).stdout
-
-
-def _resident_bytes(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no {field} in /proc/self/status")
 
 
 def product_gflops(device: str = "cpu") -> float:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vqkit.tokenizers import Tokenizer, Tokens
 
-__all__ = ["ModelLoader", "resolve"]
+__all__ = ["ModelLoader", "find_device", "resolve"]
 
 
 class ModelLoader:
@@ -37,7 +37,7 @@ class ModelLoader:
     def __init__(self, arguments: argparse.Namespace, console: Console) -> None:
         self.arguments = arguments
         self.console = console
-        self.device = _device(arguments.device)
+        self.device = find_device(arguments.device)
         self._named: Tokenizer | None = None
         self._makers: dict[str, Tokenizer | None] = {}
 
@@ -140,7 +140,12 @@ def _near(name: str) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
-def _device(name: str) -> "torch.device":
+def find_device(name: str) -> "torch.device":
+    """The device of this name, auto for a GPU if there is one.
+
+    Raises:
+        UsageError: There is no such device.
+    """
     import torch
 
     if name == "auto":
