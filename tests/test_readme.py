@@ -16,7 +16,7 @@ from vqkit.quantizers import FSQ, Factorized
 from vqkit.tokenizers import ImageFrontend, Tokenizer
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-PAGES = [README, README.parent / "docs" / "quantizers.md"]
+PAGES = [README, *(README.parent / "docs" / name for name in ("quantizers.md", "interchange.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:

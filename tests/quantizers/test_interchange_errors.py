@@ -15,6 +15,7 @@ from vqkit.quantizers import (
     from_taming,
     from_vector_quantize_pytorch,
 )
+from vqkit.tokenizers import build, describe
 
 pytestmark = pytest.mark.usefixtures("unchecked_shapes")
 
@@ -176,6 +177,20 @@ def test_fsq_of_other_levels():
         from_vector_quantize_pytorch(state, fsq=FSQ([3] * 3))
     with pytest.raises(ConfigError, match=r"expected a name like"):
         from_vector_quantize_pytorch(state)
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [from_encodec(encodec(0, 1)), from_dac(dac()), from_mimi(mimi())],
+    ids=["encodec", "dac", "mimi"],
+)
+def test_what_was_read_can_be_stored(quantizer):
+    """Configuration and weights give the same quantizer again, ready for use."""
+    again = build(describe(quantizer))
+    again.load_state_dict(quantizer.state_dict(), strict=True)
+    assert again.initialized
+    z = torch.randn(2, 20, quantizer.dim)
+    assert torch.equal(again.eval()(z).quantized, quantizer(z).quantized)
 
 
 def test_the_given_state_is_left_alone():
