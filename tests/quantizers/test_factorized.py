@@ -109,3 +109,20 @@ def test_reset_draws_the_projections_anew():
 def test_a_bad_dim_is_refused():
     with pytest.raises(ConfigError, match="expected >= 1, got 0"):
         Factorized(FSQ([4]), 0)
+
+
+def test_projections_without_bias():
+    layer = Factorized(VectorQuantizer(3, 16), DIM, bias=False)
+    assert [name for name, _ in layer.named_parameters()] == [
+        "project_in.weight",
+        "project_out.weight",
+    ]
+    layer(torch.randn(4, 32, DIM))
+    z = torch.randn(4, 32, DIM)
+    low = z @ layer.project_in.weight.T
+    index = torch.cdist(low, layer.inner.codebook).argmin(-1)
+    output = layer.eval()(z)
+    assert torch.equal(output.indices[..., 0], index)
+    expected = layer.inner.codebook[index] @ layer.project_out.weight.T
+    torch.testing.assert_close(output.quantized, expected)
+    assert not layer.decode(torch.full((1, 5, 1), NO_TOKEN)).any()

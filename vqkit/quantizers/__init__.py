@@ -32,9 +32,18 @@ from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.gumbel import GumbelQuantizer
 from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.index_map import IndexMap
+from vqkit.quantizers.interchange import (
+    from_dac,
+    from_diffusers,
+    from_encodec,
+    from_ibq,
+    from_mimi,
+    from_taming,
+    from_vector_quantize_pytorch,
+)
 from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.loss import VQLoss
-from vqkit.quantizers.metric import Cosine, Euclidean, Metric
+from vqkit.quantizers.metric import Cosine, CosineSearch, Euclidean, Metric
 from vqkit.quantizers.multiscale import MultiScaleResidual
 from vqkit.quantizers.ordering import neighbour_distance, order_by_similarity
 from vqkit.quantizers.projected import ProjectedVQ
@@ -85,6 +94,7 @@ __all__ = [
     "CodebookRegularizer",
     "CodebookUpdate",
     "Cosine",
+    "CosineSearch",
     "DiVeQ",
     "Diversity",
     "DualCodebook",
@@ -135,6 +145,13 @@ __all__ = [
     "VQLoss",
     "VectorQuantizer",
     "export_codebook",
+    "from_dac",
+    "from_diffusers",
+    "from_encodec",
+    "from_ibq",
+    "from_mimi",
+    "from_taming",
+    "from_vector_quantize_pytorch",
     "grow",
     "kmeans_per_class",
     "ladder",

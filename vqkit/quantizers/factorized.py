@@ -23,6 +23,7 @@ class Factorized(Quantizer):
     Args:
         inner: Quantizer of the low-dimensional space.
         dim: Features of the input and the output.
+        bias: Whether the projections have biases.
 
     Raises:
         ConfigError: ``dim < 1``.
@@ -34,15 +35,16 @@ class Factorized(Quantizer):
     torch.Size([1, 4, 64])
     """
 
-    def __init__(self, inner: Quantizer, dim: int) -> None:
+    def __init__(self, inner: Quantizer, dim: int, bias: bool = True) -> None:
         super().__init__()
         if dim < 1:
             raise ConfigError(f"Factorized dim: expected >= 1, got {dim}.")
         self.inner = inner
         self.dim = dim
+        self.bias = bias
         self.codebook_sizes = inner.codebook_sizes
-        self.project_in = nn.Linear(dim, inner.dim)
-        self.project_out = nn.Linear(inner.dim, dim)
+        self.project_in = nn.Linear(dim, inner.dim, bias=bias)
+        self.project_out = nn.Linear(inner.dim, dim, bias=bias)
 
     @property
     def initialized(self) -> bool:
@@ -84,4 +86,5 @@ class Factorized(Quantizer):
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     # fp32 even where the module was cast to half precision.
-    return F.linear(x, layer.weight.float(), layer.bias.float())
+    bias = layer.bias
+    return F.linear(x, layer.weight.float(), None if bias is None else bias.float())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vqkit.ops.nearest import nearest_code
 
-__all__ = ["Cosine", "Euclidean", "Metric"]
+__all__ = ["Cosine", "CosineSearch", "Euclidean", "Metric"]
 
 
 class Metric(ABC):
@@ -16,7 +16,11 @@ class Metric(ABC):
 
     @abstractmethod
     def place(self, vectors: Tensor) -> Tensor:
-        """Bring inputs or codes ``[..., dim]`` to where they are compared."""
+        """What inputs or codes ``[..., dim]`` become before all else: output and loss see this."""
+
+    def compared(self, vectors: Tensor) -> Tensor:
+        """Placed vectors as the search sees them: the nearest has the least squared distance."""
+        return vectors
 
     @abstractmethod
     def nearest(self, z: Tensor, codebook: Tensor) -> Tensor:
@@ -44,6 +48,28 @@ class Cosine(Metric):
     """
 
     def place(self, vectors: Tensor) -> Tensor:
+        """Vectors of length 1."""
+        return F.normalize(vectors, dim=-1)
+
+    def nearest(self, z: Tensor, codebook: Tensor) -> Tensor:
+        """Largest cosine."""
+        return nearest_code(z, codebook, metric="cosine")
+
+
+@dataclass(frozen=True)
+class CosineSearch(Metric):
+    """Angle for the search alone: codes keep their length (DAC, arXiv 2306.06546, section 3.2).
+
+    As the authors' code has it: inputs and codes are divided by their length to be compared, the
+    output is the code as it is, and both terms of the loss are between vectors as they are. So a
+    code's direction decides what it stands for, and its length is free to follow the inputs.
+    """
+
+    def place(self, vectors: Tensor) -> Tensor:
+        """Vectors as they are."""
+        return vectors
+
+    def compared(self, vectors: Tensor) -> Tensor:
         """Vectors of length 1."""
         return F.normalize(vectors, dim=-1)
 

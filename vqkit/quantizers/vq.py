@@ -29,7 +29,7 @@ from vqkit.quantizers.codebook import (
 )
 from vqkit.quantizers.gradient import GradientEstimator, GumbelSoftmax, StraightThrough
 from vqkit.quantizers.loss import VQLoss
-from vqkit.quantizers.metric import Euclidean, Metric
+from vqkit.quantizers.metric import CosineSearch, Euclidean, Metric
 from vqkit.quantizers.regularizer import CodebookRegularizer
 from vqkit.quantizers.revival import Revival
 from vqkit.quantizers.selection import (
@@ -61,7 +61,7 @@ class VectorQuantizer(Quantizer):
 
     Raises:
         ConfigError: ``dim < 1`` or ``codebook_size < 2``; ``GumbelSoftmax`` without ``Sampled``;
-            regularizers with an EMA.
+            regularizers with an EMA; an estimator of all codes with ``CosineSearch``.
 
     In training, each forward pass searches, computes the loss, and then moves the codes; the ranks
     of a job move them by the vectors of all. A batch with a NaN, an infinity or a vector whose
@@ -124,6 +124,11 @@ class VectorQuantizer(Quantizer):
             raise ConfigError(
                 f"VectorQuantizer gradient {self.gradient}: expected selection=Sampled(...), got "
                 f"{self.selection}. IndexBackpropagation is the same for the nearest code."
+            )
+        if self.gradient.needs_codebook and isinstance(self.metric, CosineSearch):
+            raise ConfigError(
+                f"VectorQuantizer gradient {self.gradient}: expected a metric whose output is what "
+                "it compares, got CosineSearch. Use Cosine, or StraightThrough or RotationTrick."
             )
         table = torch.empty(codebook_size, dim)
         if self.trains_codebook:
@@ -210,7 +215,10 @@ class VectorQuantizer(Quantizer):
         codes = self._placed(codebook[indices].reshape(z.shape))
         loss, terms = self.loss(z, codes, valid, self.trains_codebook)
         for regularizer in self.regularizers:
-            penalty = regularizer(_rows(z, valid), self.metric.place(codebook))
+            penalty = regularizer(
+                self.metric.compared(_rows(z, valid)),
+                self.metric.compared(self.metric.place(codebook)),
+            )
             loss = loss + regularizer.weight * penalty
             terms[regularizer.name] = penalty.detach()
         if learns:
@@ -225,7 +233,9 @@ class VectorQuantizer(Quantizer):
         tokens = z.reshape(-1, self.dim)
         if temperature is None:
             return self.metric.nearest(tokens, codebook)
-        return select_code(*distance_scores(tokens, self._placed(codebook), temperature), keys)
+        tokens = self.metric.compared(tokens)
+        codes = self.metric.compared(self._placed(codebook))
+        return select_code(*distance_scores(tokens, codes, temperature), keys)
 
     def _placed(self, codes: Tensor) -> Tensor:
         # Those that an average moves are placed by its update.
