@@ -12,6 +12,7 @@ from vqkit.cli.main import make_parser
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "cli"
 VERBS = (
+    "bench",
     "codebook",
     "decode",
     "encode",

@@ -45,7 +45,10 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         metavar="NAME",
         help="this one alone; may be repeated (default: all)",
     )
-    parser.add_argument("--steps", type=positive, metavar="N", help="training steps of each")
+    default = ", ".join(f"{steps} for {what}" for what, steps in _STEPS.items())
+    parser.add_argument(
+        "--steps", type=positive, metavar="N", help=f"training steps of each (default: {default})"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     cards = parser.add_argument_group("quantizers")
     cards.add_argument(
@@ -165,6 +168,9 @@ def _cells(arguments: argparse.Namespace, console: Console) -> int:
 
     if not arguments.output:
         raise UsageError("vqkit bench cells: expected -o DIR, got none.")
+    for option in ("source", "image_folder", "picture", "no_costs"):
+        if getattr(arguments, option):
+            raise UsageError(f"--{option.replace('_', '-')}: of quantizers, not of cells.")
     names = _chosen(arguments.quantizer, CELLS, "Quantizer")
     files = {name: Path(arguments.output) / f"{name}.png" for name in names}
     _refuse_existing([*files.values()], arguments)
