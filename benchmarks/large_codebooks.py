@@ -1,0 +1,329 @@
+"""Large codebooks: how much of them is used by four quantizers trained alike on patches of photos.
+
+``python -m benchmarks.large_codebooks --images FOLDER ...`` prints the tables, ``--output
+benchmarks/results`` keeps them and draws the curves. An autoencoder of 8 x 8 patches is trained
+jointly with each quantizer: the same initial networks, the same patches in the same order, the same
+optimizer and number of steps. Without ``--images`` the photos inside scikit-image serve.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.environment import as_markdown, describe_environment
+from vqkit.data import ImageFolder, ImageSource, Photos
+from vqkit.metrics import CodebookLevel, CodeHistogram, codebook_level
+from vqkit.quantizers import (
+    Cosine,
+    Factorized,
+    GradientUpdate,
+    ProjectedVQ,
+    Quantizer,
+    RandomInit,
+    SimVQ,
+    Table,
+    VectorQuantizer,
+    minibatch_kmeans,
+)
+
+SIZES = (16_384, 65_536, 100_000)
+PATCH, PIXELS, WIDTH = 8, 3 * 8**2, 256
+LATENT_DIM, CODE_DIM, FEATURES = 16, 8, 16
+COLOURS = {"VQ": "C3", "factorised": "C1", "SimVQ": "C2", "VQGAN-LC": "C0"}
+# Where usage is measured before the end, as parts of the steps, and over how many tokens per code.
+CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 5
+TOKENS_PER_CODE = (1, 2, 5, 10, 20, 30)
+TABLE_PATCHES_PER_CODE, TABLE_ITERATIONS = 4, 2
+AT_ONCE = 65_536
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos")
+    parser.add_argument("--codes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--methods", nargs="*", default=list(COLOURS), choices=list(COLOURS))
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=1024, help="patches per step")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--output", type=Path, help="folder for large-codebooks-cpu.{json,md,png}")
+    arguments = parser.parse_args(words)
+
+    training, held_out = read_patches(arguments.images)
+    settings = {name: getattr(arguments, name) for name in ("steps", "batch", "learning_rate")}
+    results = {
+        "environment": describe_environment("numba"),
+        "training_patches": len(training),
+        "held_out_patches": len(held_out),
+        **settings,
+        "runs": [],
+    }
+    features = None
+    if "VQGAN-LC" in arguments.methods:
+        features = pretrained_features(training, arguments)
+    for size in arguments.codes:
+        for method in arguments.methods:
+            start = time.perf_counter()
+            torch.manual_seed(0)
+            quantizer = quantizer_of(method, size, features)
+            seconds = {"building": time.perf_counter() - start}
+            run = train(quantizer, training, held_out, arguments)
+            run = {"method": method, "codebook_size": size, **run}
+            run["seconds"] = {**seconds, **run["seconds"]}
+            results["runs"].append(run)
+            final = run["usage_by_tokens"][-1]
+            print(
+                f"{method:10} {size:7,}  usage {final['usage']:.3f}  corrected "
+                f"{final['relative_usage']:.3f}  {run['psnr_db']:.2f} dB  {run['seconds']}",
+                flush=True,
+            )
+            # After each run: hours are not lost with the last one.
+            if arguments.output:
+                write(results, arguments.output)
+    print(as_report(results))
+
+
+def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "large-codebooks-cpu.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.with_suffix(".md").write_text(as_report(results))
+    draw(results, path.with_suffix(".png"))
+
+
+def read_patches(folders: list[Path]) -> tuple[Tensor, Tensor]:
+    """Patches ``[n, 192]`` as uint8, in random order: to train on, and of other photos to measure.
+
+    Half of the photos each. Those to measure on are cut four times, each half a patch further.
+    """
+    sources: list[ImageSource] = [ImageFolder(folder) for folder in folders] or [Photos()]
+    photos = [(source, index) for source in sources for index in range(len(source))]
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(photos), generator=generator).tolist()
+    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+    half = PATCH // 2
+    shifts = (((0, 0),), ((0, 0), (half, half), (0, half), (half, 0)))
+    for place, number in enumerate(order):
+        source, index = photos[number]
+        image = ((source[index] + 1.0) * 127.5).round().to(torch.uint8)
+        for down, right in shifts[place % 2]:
+            height, width = (side // PATCH * PATCH - PATCH for side in image.shape[1:])
+            crop = image[:, down : down + height, right : right + width]
+            patches = F.pixel_unshuffle(crop[None], PATCH).flatten(2)[0].T
+            parts[place % 2].append(patches)
+    training, held_out = (
+        torch.cat(part)[torch.randperm(sum(map(len, part)), generator=generator)] for part in parts
+    )
+    return training, held_out
+
+
+def as_input(patches: Tensor) -> Tensor:
+    return patches.float() / 127.5 - 1.0
+
+
+def network(num_inputs: int, num_outputs: int) -> nn.Sequential:
+    """Norm and SiLU before the last layer, as at the end of VQGAN's encoder."""
+    return nn.Sequential(
+        nn.Linear(num_inputs, WIDTH), nn.LayerNorm(WIDTH), nn.SiLU(), nn.Linear(WIDTH, num_outputs)
+    )
+
+
+def batches(training: Tensor, arguments: argparse.Namespace) -> Iterator[Tensor]:
+    for step in range(arguments.steps):
+        rows = torch.arange(step * arguments.batch, (step + 1) * arguments.batch) % len(training)
+        yield as_input(training[rows])
+
+
+def pretrained_features(training: Tensor, arguments: argparse.Namespace) -> Tensor:
+    """Patches as an autoencoder without quantizer sees them: the place of VQGAN-LC's CLIP.
+
+    From their mean, and all divided by one number, so that a row is about 1 long.
+    """
+    torch.manual_seed(1)
+    encoder, decoder = network(PIXELS, FEATURES), network(FEATURES, PIXELS)
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *decoder.parameters()], lr=arguments.learning_rate
+    )
+    for x in batches(training, arguments):
+        optimizer.zero_grad()
+        F.mse_loss(decoder(encoder(x)), x).backward()
+        optimizer.step()
+    # The first patches are trained on most.
+    used = training[-TABLE_PATCHES_PER_CODE * max(arguments.codes) :]
+    with torch.no_grad():
+        features = torch.cat([encoder(as_input(rows)) for rows in used.split(AT_ONCE)])
+    features -= features.mean(0)
+    return features / features.square().sum(1).mean().sqrt()
+
+
+class ClusteredTable(Table):
+    """Centres of features, by vqkit's own clustering."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    def __call__(self, num_codes: int, dim: int) -> Tensor:
+        rows = self.features[: TABLE_PATCHES_PER_CODE * num_codes]
+        centres, _ = minibatch_kmeans(rows.split(AT_ONCE), num_codes, iterations=TABLE_ITERATIONS)
+        return centres
+
+
+def quantizer_of(method: str, size: int, features: Tensor | None) -> Quantizer:
+    """Each as its paper has it, behind the same latents."""
+    if method == "VQ":  # VQGAN: codes are parameters, uniform in [-1/K, 1/K] at first
+        return VectorQuantizer(LATENT_DIM, size, update=GradientUpdate(), init=RandomInit())
+    if method == "SimVQ":
+        return SimVQ(LATENT_DIM, size)
+    if method == "factorised":  # ViT-VQGAN: unit codes in few dimensions
+        inner: Quantizer = VectorQuantizer(
+            CODE_DIM, size, metric=Cosine(), update=GradientUpdate(), init=RandomInit(1.0)
+        )
+    else:
+        assert features is not None
+        inner = ProjectedVQ(CODE_DIM, size, FEATURES, table=ClusteredTable(features))
+    return Factorized(inner, LATENT_DIM)
+
+
+def train(
+    quantizer: Quantizer, training: Tensor, held_out: Tensor, arguments: argparse.Namespace
+) -> dict[str, object]:
+    """Train an autoencoder around the quantizer; measure on photos it has not seen."""
+    torch.manual_seed(0)
+    encoder, decoder = network(PIXELS, LATENT_DIM), network(LATENT_DIM, PIXELS)
+    parameters = [p for part in (encoder, quantizer, decoder) for p in part.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=arguments.learning_rate, betas=(0.9, 0.99))
+    (size,) = quantizer.codebook_sizes
+    curve, taken = [], {"training": 0.0, "measuring": 0.0}
+    stops = {round(part * arguments.steps) for part in CURVE}
+    for step, x in enumerate(batches(training, arguments)):
+        start = time.perf_counter()
+        if step in stops:
+            (level,), psnr_db = measure(
+                encoder, quantizer, decoder, held_out, [CURVE_TOKENS_PER_CODE * size]
+            )
+            curve.append({"step": step, "psnr_db": psnr_db, **vars(level)})
+            taken["measuring"] += time.perf_counter() - start
+            start = time.perf_counter()
+        output = quantizer(encoder(x))
+        optimizer.zero_grad()
+        (F.mse_loss(decoder(output.quantized), x) + output.loss).backward()
+        optimizer.step()
+        taken["training"] += time.perf_counter() - start
+    start = time.perf_counter()
+    numbers = [count * size for count in TOKENS_PER_CODE]
+    levels, psnr_db = measure(encoder, quantizer, decoder, held_out, numbers)
+    place = TOKENS_PER_CODE.index(CURVE_TOKENS_PER_CODE)
+    curve.append({"step": arguments.steps, "psnr_db": psnr_db, **vars(levels[place])})
+    taken["measuring"] += time.perf_counter() - start
+    return {
+        "curve": curve,
+        "usage_by_tokens": [vars(level) for level in levels],
+        "psnr_db": psnr_db,
+        "seconds": {name: round(value, 1) for name, value in taken.items()},
+    }
+
+
+@torch.no_grad()
+def measure(
+    encoder: nn.Module, quantizer: Quantizer, decoder: nn.Module, patches: Tensor, num: list[int]
+) -> tuple[list[CodebookLevel], float]:
+    """Use of the codebook over the first patches, for each of some ascending numbers of them.
+
+    Where there are fewer patches than a number says, all serve. The PSNR is over all that are used.
+    """
+    quantizer.eval()
+    (size,) = quantizer.codebook_sizes
+    counts, error, done, levels = torch.zeros(size, dtype=torch.int64), 0.0, 0, []
+    for number in (min(n, len(patches)) for n in num):
+        for rows in patches[done:number].split(AT_ONCE):
+            x = as_input(rows)
+            output = quantizer(encoder(x))
+            counts += torch.bincount(output.indices.flatten(), minlength=size)
+            error += float((decoder(output.quantized) - x).square().sum())
+        done = number
+        levels.append(codebook_level(CodeHistogram.from_counts(counts)))
+    quantizer.train()
+    # Pixels are in [-1, 1]: the peak is 2.
+    mse = torch.tensor(error / (done * patches.shape[1]))
+    return levels, float(10 * torch.log10(4.0 / mse))
+
+
+def as_report(results: dict) -> str:  # type: ignore[type-arg]
+    lines = ["# Large codebooks", "", as_markdown(results["environment"]), ""]
+    lines += [
+        f"An autoencoder of {PATCH} x {PATCH} x 3 patches (layers of {PIXELS}, {WIDTH} and "
+        f"{LATENT_DIM} features, and back) is trained jointly with each quantizer for "
+        f"{results['steps']:,} steps of {results['batch']:,} patches with Adam, learning rate "
+        f"{results['learning_rate']}: the same initial networks, the same patches in the same "
+        f"order. {results['training_patches']:,} patches to train on; measured on patches of other "
+        f"photos, the first of {results['held_out_patches']:,} in random order.",
+        "",
+        f"- VQ: {LATENT_DIM} dims, codes are parameters, uniform in [-1/K, 1/K] at first, no "
+        "revival (VQGAN).",
+        f"- factorised: projected to {CODE_DIM} dims, unit codes that are parameters, no revival "
+        "(ViT-VQGAN).",
+        f"- SimVQ: {LATENT_DIM} dims, random frozen table, one trained matrix.",
+        f"- VQGAN-LC: frozen table, trained projection to {CODE_DIM} dims. The table is made by "
+        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, {TABLE_PATCHES_PER_CODE} training patches "
+        f"per code) of the {FEATURES} features of an autoencoder without quantizer, trained as "
+        "long before: the place of the paper's CLIP. The other three have no such training.",
+        "",
+        "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
+        "uniform source over as many tokens. A source that is not uniform, as photos are not, "
+        "shows its rare codes late: the same model is given at several numbers of tokens. "
+        "*Perplexity* is relative to K, over all tokens, as is PSNR.",
+        "",
+        "| codes | quantizer | "
+        + " | ".join(f"corrected, {count} K tokens" for count in TOKENS_PER_CODE)
+        + " | usage | perplexity | PSNR in dB | training |",
+        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 4),
+    ]
+    for run in results["runs"]:
+        levels, size = run["usage_by_tokens"], run["codebook_size"]
+        cells = [f"{size:,}", run["method"]]
+        cells += [f"{level['relative_usage']:.1%}" for level in levels]
+        cells += [f"{levels[-1]['usage']:.1%}", f"{levels[-1]['perplexity'] / size:.1%}"]
+        cells += [f"{run['psnr_db']:.2f}", f"{run['seconds']['training']:.0f} s"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "![Usage](large-codebooks-cpu.png)"]
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict, path: Path) -> None:  # type: ignore[type-arg]
+    """Usage over training and over the number of tokens, a column per size."""
+    from vqkit.evaluation.drawing import new_figure, plain_axes, png
+
+    sizes = sorted({run["codebook_size"] for run in results["runs"]})
+    figure = new_figure(360 * len(sizes), 620)
+    axes = figure.subplots(2, len(sizes), squeeze=False, sharey=True)
+    for run in results["runs"]:
+        training, tokens = axes[:, sizes.index(run["codebook_size"])]
+        style = {"color": COLOURS[run["method"]], "label": run["method"], "marker": "o", "ms": 4}
+        for panel, levels, places in (
+            (training, run["curve"], [point["step"] for point in run["curve"]]),
+            (tokens, run["usage_by_tokens"], TOKENS_PER_CODE),
+        ):
+            panel.plot(places, [100 * level["relative_usage"] for level in levels], **style)
+    for column, size in enumerate(sizes):
+        training, tokens = axes[:, column]
+        for panel in (training, tokens):
+            plain_axes(panel)
+            panel.axhline(95, color="#888888", linewidth=0.8, linestyle="--")
+        training.set(ylim=(-3, 103), xlim=(0, None), xlabel="training step")
+        training.set_title(f"{size:,} codes", fontsize=10)
+        tokens.set(xscale="log", xlabel="measured tokens per code, after training")
+        tokens.set_xticks(TOKENS_PER_CODE, TOKENS_PER_CODE)
+        tokens.minorticks_off()
+    axes[0, 0].set_ylabel(f"corrected usage, %\n({CURVE_TOKENS_PER_CODE} tokens per code)")
+    axes[1, 0].set_ylabel("corrected usage, %")
+    axes[0, 0].legend(fontsize=8)
+    path.write_bytes(png(figure))
+
+
+if __name__ == "__main__":
+    main()
