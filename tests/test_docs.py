@@ -25,7 +25,7 @@ PARTS = ["when", "state", "example", "traps"]
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_of_a_quantizer_is_complete(page):
     text = page.read_text()
-    assert text.split("\n")[2] == f"![Cells](../images/quantizers/{page.stem}.png)"
+    assert f"![Cells](../images/quantizers/{page.stem}.png)" in text
     headings = " ".join(re.findall(r"^## (.*)$", text, re.MULTILINE)).lower()
     for part in PARTS:
         assert part in headings, part

@@ -57,6 +57,15 @@ def test_every_test_that_names_a_trap_is_in_its_row():
     assert not missing, "add these to docs/traps.md"
 
 
+def test_tests_that_any_page_names_exist():
+    pages = [p for p in PAGE.parent.rglob("*.md") if "_build" not in p.parts]
+    named = {
+        name for page in pages for name in re.findall(r"`(tests/[^`]+::[^`]+)`", page.read_text())
+    }
+    assert len(named) > 50
+    assert not [name for name in sorted(named) if not exists(name)]
+
+
 @pytest.mark.parametrize(
     "name",
     [
