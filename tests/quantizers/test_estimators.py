@@ -8,17 +8,23 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.quantizers import (
+    BSQ,
     FSQ,
+    LFQ,
     Annealed,
     DiVeQ,
     GradientUpdate,
     GumbelSoftmax,
     IndexBackpropagation,
+    MultiScaleResidual,
     NearestCode,
     NoiseSubstitution,
+    PyramidVQ,
     RandomInit,
     Residual,
     Sampled,
+    ScalarLatent,
+    SimVQ,
     StraightThrough,
     VectorQuantizer,
     VQLoss,
@@ -189,3 +195,40 @@ def test_what_does_not_fit_together_is_refused():
     ):
         with pytest.raises(ConfigError, match="expected"):
             wrong()
+
+
+@pytest.mark.parametrize("estimator", [DiVeQ(), NoiseSubstitution()], ids=str)
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda gradient: SimVQ(4, 16, gradient=gradient),
+        lambda gradient: PyramidVQ(4, 4, gradient=gradient),
+        lambda gradient: ScalarLatent(4, gradient=gradient),
+        lambda gradient: MultiScaleResidual(
+            VectorQuantizer(4, 16, init=RandomInit()), [[1, 1], [2, 2]], gradient=gradient
+        ),
+        lambda gradient: LFQ(4, gradient=gradient),
+        lambda gradient: BSQ(4, gradient=gradient),
+    ],
+    ids=["simvq", "pyramid", "scalar_latent", "multiscale", "lfq", "bsq"],
+)
+def test_noise_is_of_training_alone_in_every_quantizer(build, estimator):
+    torch.manual_seed(0)
+    layer = build(estimator)
+    assert layer.adds_noise
+    z = torch.randn(2, 2, 2, 4, requires_grad=True)
+    output = layer(z)
+    assert not torch.equal(output.quantized, layer.decode(output.indices))
+    output.quantized.square().sum().backward()
+    assert z.grad.isfinite().all()
+    assert z.grad.any()
+    layer.eval()
+    assert torch.equal(layer(z).quantized, layer.decode(layer.encode(z)))
+
+
+@pytest.mark.parametrize(
+    "build", [SimVQ, PyramidVQ, lambda dim, _, gradient: ScalarLatent(dim, gradient=gradient)]
+)
+def test_layers_without_a_searched_codebook_refuse_estimators_that_need_one(build):
+    with pytest.raises(ConfigError, match="needs the codebook"):
+        build(4, 16, gradient=IndexBackpropagation())

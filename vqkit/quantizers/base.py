@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.gradient import straight_through
-from vqkit.quantizers.selection import Choice
+from vqkit.quantizers.selection import Choice, draw_keys
 from vqkit.shapes import Bool, Float, Int
 
 __all__ = [
@@ -199,6 +199,14 @@ class Quantizer(nn.Module, ABC):
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         """Value ``assignment.codes``, gradient to ``z`` and to whatever the codes depend on."""
         return straight_through(z, assignment.codes)
+
+    def _noise(self, z: Tensor, valid: Tensor | None) -> Choice | None:
+        """Random numbers of a training pass that adds noise.
+
+        Drawn before anything else is random, so that a recomputed pass draws the same.
+        """
+        noisy = self.adds_noise and self.training and torch.is_grad_enabled()
+        return Choice(draw_keys(z, valid)) if noisy else None
 
     def _index(self, z: Tensor) -> Tensor:
         """Indices alone, without gradient; where the rest of the assignment costs much."""

@@ -16,9 +16,9 @@ from vqkit.quantizers.gradient import (
     GradientEstimator,
     StraightThrough,
     check_works_on_vectors,
+    estimate,
 )
 from vqkit.quantizers.loss import VQLoss
-from vqkit.quantizers.selection import Choice, draw_keys
 
 __all__ = ["BinaryQuantizer"]
 
@@ -90,8 +90,7 @@ class BinaryQuantizer(Quantizer):
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         trains = self.training and torch.is_grad_enabled()
         recomputes = trains and in_backward()
-        # Drawn before the rest, so that a recomputed pass draws the same.
-        choice = Choice(draw_keys(z, valid)) if trains and self.adds_noise else None
+        choice = self._noise(z, valid)
         placed = self._place(z)
         codes = torch.where(z.detach() > 0, self._length, -self._length)
         loss, terms = self.loss(placed, codes, valid, trains_codebook=False)
@@ -111,9 +110,7 @@ class BinaryQuantizer(Quantizer):
         return Assignment(codes, self._index(z.detach()), loss, terms, choice)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        trains = self.training and torch.is_grad_enabled()
-        estimator = self.gradient if trains else self.gradient.without_noise
-        return estimator(self._place(z), assignment.codes, assignment.choice)
+        return estimate(self.gradient, self._place(z), assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         parts = []

@@ -12,7 +12,6 @@ from vqkit.ops.counter_noise import uniform_noise
 from vqkit.ops.gradient import straight_through
 from vqkit.ops.radix import check_bases, digits_to_index, index_to_digits
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
-from vqkit.quantizers.selection import Choice, draw_keys
 
 __all__ = ["FSQ"]
 
@@ -92,9 +91,8 @@ class FSQ(Quantizer):
         digits = torch.floor(grid + self._step + 0.5).long()
         digits = torch.minimum(digits.clamp_min(0), self._level_counts - 1)
         indices = digits_to_index(digits, self.levels)[..., None]
-        noisy = self.adds_noise and self.training and torch.is_grad_enabled()
-        choice = Choice(draw_keys(z, valid)) if noisy else None
-        return Assignment(self._codes(digits), indices, z.new_zeros(()), {}, choice)
+        noise = self._noise(z, valid)
+        return Assignment(self._codes(digits), indices, z.new_zeros(()), {}, noise)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         # The gradient passes the rounding, not the bound.

@@ -24,6 +24,7 @@ __all__ = [
     "RotationTrick",
     "StraightThrough",
     "check_works_on_vectors",
+    "estimate",
 ]
 
 
@@ -209,6 +210,12 @@ def check_works_on_vectors(gradient: GradientEstimator, owner: str) -> None:
             f"{owner} gradient: expected an estimator that works on vectors, got {gradient}, which "
             "needs the codebook. Give it to a VectorQuantizer."
         )
+
+
+def estimate(gradient: GradientEstimator, z: Tensor, codes: Tensor, noise: Choice | None) -> Tensor:
+    """Apply an estimator that works on vectors; without its noise where none was drawn."""
+    estimator = gradient.without_noise if noise is None else gradient
+    return estimator(z, codes, noise)
 
 
 def _through_all_codes(

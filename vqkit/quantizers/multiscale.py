@@ -11,7 +11,12 @@ from torch.nn import functional as F
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.gradient import straight_through
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer, in_backward, refuse_grid
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import (
+    GradientEstimator,
+    StraightThrough,
+    check_works_on_vectors,
+    estimate,
+)
 from vqkit.shapes import Float, Int
 
 __all__ = ["MultiScaleResidual"]
@@ -75,6 +80,7 @@ class MultiScaleResidual(Quantizer):
         self.num_convolutions = num_convolutions
         self.convolution_ratio = convolution_ratio
         self.gradient = gradient or StraightThrough()
+        check_works_on_vectors(self.gradient, "MultiScaleResidual")
         self.dim = inner.dim
         self.codebook_sizes = inner.codebook_sizes
         kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(self.scales[-1]) - 1]
@@ -117,6 +123,11 @@ class MultiScaleResidual(Quantizer):
         for convolution in self.convolutions:
             convolution.reset_parameters()  # type: ignore[operator]
         self._searched = None
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the estimator does."""
+        return self.gradient.adds_noise
 
     def extra_repr(self) -> str:
         """Arguments, for ``print(module)``."""
@@ -165,6 +176,10 @@ class MultiScaleResidual(Quantizer):
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         assert valid is None, "forward refuses masks"
+        noise = self._noise(z, None)
+        return self._assign_scales(z)._replace(choice=noise)
+
+    def _assign_scales(self, z: Tensor) -> Assignment:
         if not (self.training and torch.is_grad_enabled()):
             _, results = self._search(z)
             return self._join(z, results)
@@ -194,7 +209,7 @@ class MultiScaleResidual(Quantizer):
         return self._join(z, [self.inner._assign(straight_through(means, self._searched), None)])
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(z, assignment.codes)
+        return estimate(self.gradient, z, assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         return self._sums(self.inner._lookup(indices))[-1]

@@ -10,7 +10,12 @@ from vqkit.errors import ConfigError
 from vqkit.ops.projection import projected_rows
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
 from vqkit.quantizers.codebook import GradientUpdate
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import (
+    GradientEstimator,
+    StraightThrough,
+    check_works_on_vectors,
+    estimate,
+)
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Euclidean, Metric
 from vqkit.quantizers.table import Table, read_table
@@ -52,6 +57,7 @@ class ProjectedCodebook(Quantizer):
         self.bias = bias
         self.metric = metric or Euclidean()
         self.gradient = gradient or StraightThrough()
+        check_works_on_vectors(self.gradient, type(self).__name__)
         self.loss = loss
         # NaN until the table is read or a state is loaded.
         features = torch.full((codebook_size, table_dim), torch.nan)
@@ -72,6 +78,11 @@ class ProjectedCodebook(Quantizer):
         """The codes ``[K, dim]`` as they are searched and decoded, fp32, without gradient."""
         return self.metric.place(self._project())
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the estimator does."""
+        return self.gradient.adds_noise
+
     def extra_repr(self) -> str:
         """Arguments, for ``print(module)``."""
         return (
@@ -80,6 +91,7 @@ class ProjectedCodebook(Quantizer):
         )
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        noise = self._noise(z, valid)
         self._check_features()
         z = self.metric.place(z)
         table = self._project()
@@ -89,10 +101,11 @@ class ProjectedCodebook(Quantizer):
         codes = projected_rows(table, indices, self.features.float(), weight, bias)
         codes = self.metric.place(codes.reshape(z.shape))
         loss, terms = self.loss(z, codes, valid, trains_codebook=True)
-        return Assignment(codes.detach(), indices.reshape(*z.shape[:-1], 1), loss, terms)
+        codes = codes if self.gradient.trains_codes else codes.detach()
+        return Assignment(codes, indices.reshape(*z.shape[:-1], 1), loss, terms, noise)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(self.metric.place(z), assignment.codes)
+        return estimate(self.gradient, self.metric.place(z), assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         self._check_features()

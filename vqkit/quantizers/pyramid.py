@@ -13,7 +13,12 @@ from vqkit.ops.pyramid_index import index_to_pyramid, pyramid_to_index
 from vqkit.ops.pyramid_table import pyramid_word_sizes
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
 from vqkit.quantizers.gain import Gain, LogUniformGain
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import (
+    GradientEstimator,
+    StraightThrough,
+    check_works_on_vectors,
+    estimate,
+)
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.pyramid_rate import split_bits
 
@@ -94,6 +99,7 @@ class PyramidVQ(Quantizer):
         self.group_dim = dim if group_dim is None else group_dim
         self.rotation = rotation
         self.gradient = gradient or StraightThrough()
+        check_works_on_vectors(self.gradient, "PyramidVQ")
         self.loss = loss or VQLoss(commitment=0.25, codebook=0.0)
         if dim < 1 or self.group_dim < 1 or dim % self.group_dim:
             raise ConfigError(
@@ -164,6 +170,11 @@ class PyramidVQ(Quantizer):
         """
         return sum((size - 1).bit_length() for size in self.codebook_sizes)
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the estimator does."""
+        return self.gradient.adds_noise
+
     def extra_repr(self) -> str:
         """Arguments, for ``print(module)``."""
         return (
@@ -172,6 +183,7 @@ class PyramidVQ(Quantizer):
         )
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        noise = self._noise(z, valid)
         x = z.detach()
         if self.rotation is not None:
             x = hadamard(x * self.signs)
@@ -190,10 +202,10 @@ class PyramidVQ(Quantizer):
         if self._norm_sizes:
             indices = torch.cat([norm[..., None], indices], -1)
         loss, terms = self.loss(z, codes, valid, False)
-        return Assignment(codes, indices, loss, terms)
+        return Assignment(codes, indices, loss, terms, noise)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(z, assignment.codes)
+        return estimate(self.gradient, z, assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         num_norms = len(self._norm_sizes)

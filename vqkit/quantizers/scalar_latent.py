@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.quantizers.base import NO_TOKEN, Assignment, Quantizer
-from vqkit.quantizers.gradient import GradientEstimator, StraightThrough
+from vqkit.quantizers.gradient import (
+    GradientEstimator,
+    StraightThrough,
+    check_works_on_vectors,
+    estimate,
+)
 from vqkit.quantizers.loss import VQLoss
 
 __all__ = ["ScalarLatent"]
@@ -58,6 +63,7 @@ class ScalarLatent(Quantizer):
         self.codebook_sizes = (num_values,) * dim
         self.loss = loss or VQLoss(commitment=0.01, codebook=0.01)
         self.gradient = gradient or StraightThrough()
+        check_works_on_vectors(self.gradient, "ScalarLatent")
         self.values = nn.Parameter(torch.empty(dim, num_values))
         self.reset_parameters()
 
@@ -65,6 +71,11 @@ class ScalarLatent(Quantizer):
     def reset_parameters(self) -> None:
         """Spread the values evenly over [-0.5, 0.5]."""
         self.values.copy_(torch.linspace(-0.5, 0.5, self.num_values).expand_as(self.values))
+
+    @property
+    def adds_noise(self) -> bool:
+        """Whether the estimator does."""
+        return self.gradient.adds_noise
 
     def extra_repr(self) -> str:
         """Arguments, for ``print(module)``."""
@@ -74,13 +85,15 @@ class ScalarLatent(Quantizer):
         )
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        noise = self._noise(z, valid)
         indices = self._nearest(z.detach())
         codes = self._pick(indices)
         loss, terms = self.loss(z, codes, valid, trains_codebook=True)
-        return Assignment(codes.detach(), indices, loss, terms)
+        codes = codes if self.gradient.trains_codes else codes.detach()
+        return Assignment(codes, indices, loss, terms, noise)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self.gradient(z, assignment.codes)
+        return estimate(self.gradient, z, assignment.codes, assignment.choice)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         return torch.where(indices == NO_TOKEN, 0.0, self._pick(indices.clamp_min(0)))
