@@ -14,10 +14,13 @@ from vqkit.quantizers import (
     Factorized,
     GradientUpdate,
     IndexMap,
+    Orthogonality,
     Quantizer,
     RandomInit,
     Residual,
+    Sampled,
     VectorQuantizer,
+    VQLoss,
     export_codebook,
     grow,
     ladder,
@@ -29,6 +32,7 @@ from vqkit.quantizers import (
     replace_codebook,
     shrink,
 )
+from vqkit.tokenizers import describe
 
 
 def nearest(rows: Tensor, table: Tensor) -> Tensor:
@@ -270,6 +274,22 @@ def test_counts_of_merged_codes_are_added_and_new_codes_get_the_mean():
     assert grown.cluster_size.tolist() == [1.0, 2.0, 4.0, 5.0, 2.0, 2.0]
     with pytest.raises(ConfigError, match="expected a map from 4 to 2"):
         replace_codebook(old, torch.randn(2, 2), IndexMap(torch.tensor([0, 0, 1]), 2))
+
+
+def test_a_replaced_codebook_keeps_every_choice_and_counter():
+    old = VectorQuantizer(
+        2,
+        4,
+        update=GradientUpdate(),
+        init=RandomInit(),
+        selection=Sampled(0.5),
+        regularizers=[Orthogonality()],
+        loss=VQLoss.dac(),
+    )
+    old(torch.randn(1, 6, 2))
+    new = replace_codebook(old, torch.randn(2, 2), IndexMap(torch.tensor([0, 0, 1, 1]), 2))
+    assert describe(new) == describe(old) | {"codebook_size": 2}
+    assert new.num_steps == old.num_steps == 1
 
 
 # Export

@@ -292,6 +292,8 @@ def replace_codebook(
         revive=quantizer.revive,
         gradient=quantizer.gradient,
         loss=quantizer.loss,
+        selection=quantizer.selection,
+        regularizers=quantizer.regularizers,
     ).to(quantizer.codebook.device, quantizer.codebook.dtype)
     new.codebook.copy_(codebook if quantizer.trains_codebook else quantizer.metric.place(codebook))
     sizes = _carried(quantizer.cluster_size, index_map)
@@ -299,6 +301,7 @@ def replace_codebook(
     new.cluster_size.copy_(torch.where(sizes > 0, sizes, sizes.mean()))
     new.num_collected.fill_(quantizer.init.batches)
     new.num_revived.copy_(quantizer.num_revived)
+    new.num_steps.copy_(quantizer.num_steps)
     new.skipped_batches.copy_(quantizer.skipped_batches)
     return new.train(quantizer.training)
 
