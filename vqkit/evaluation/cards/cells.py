@@ -1,6 +1,5 @@
 """Pictures of what quantizers do to the plane: the cells that share a code, and the codes."""
 
-import io
 import itertools
 import math
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -89,11 +87,7 @@ def draw_cells(name: str, num_steps: int = 200, seed: int = 0) -> bytes:
     picture = CELLS[name]
     figure = new_figure(_SIDE, picture.height)
     picture.draw(figure, num_steps, seed)
-    with Image.open(io.BytesIO(png(figure))) as opened:
-        reduced = opened.convert("RGB").quantize(_NUM_COLORS, dither=Image.Dither.NONE)
-    file = io.BytesIO()
-    reduced.save(file, format="png", optimize=True)
-    return file.getvalue()
+    return png(figure, _NUM_COLORS)
 
 
 def plane_vectors(num_vectors: int, generator: Generator) -> Tensor:
