@@ -159,7 +159,7 @@ def _quantizers(arguments: argparse.Namespace, console: Console) -> int:
         _write(page, cards.markdown(address).encode(), console)
         _write(data, f"{text}\n".encode(), console)
         if qualities:
-            _write(picture, png(draw_cards(cards)), console)
+            _write(picture, png(draw_cards(cards), num_colors=128), console)
     return ExitStatus.DONE
 
 

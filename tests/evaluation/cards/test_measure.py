@@ -90,3 +90,18 @@ def test_memory_is_that_of_the_peak():
         pytest.skip("this system does not tell")
     # The counters lag behind by some pages.
     assert 2**26 - 2**20 < found < 2**26 + 2**23
+
+
+def test_projections_may_start_at_another_scale():
+    z = torch.randn(1, 9, 4)
+    halved = projected(FSQ([5, 5, 5, 5]), scale=2.0)(0.5 * z).quantized
+    torch.testing.assert_close(2.0 * halved, FSQ([5, 5, 5, 5])(z).quantized)
+
+
+def test_projections_inside_are_told():
+    source = make_source("gaussian")
+    told = {
+        name: measure(source, CONTESTANTS[name], num_steps=1).is_projected
+        for name in ("split", "fsq", "grouped", "scalar_latent")
+    }
+    assert told == {"split": True, "fsq": True, "grouped": False, "scalar_latent": False}

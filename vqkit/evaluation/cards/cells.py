@@ -1,6 +1,5 @@
 """Pictures of what quantizers do to the plane: the cells that share a code, and the codes."""
 
-import io
 import itertools
 import math
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -91,11 +89,7 @@ def draw_cells(name: str, num_steps: int = 200, seed: int = 0) -> bytes:
     picture = CELLS[name]
     figure = new_figure(_SIDE, picture.height)
     picture.draw(figure, num_steps, seed)
-    with Image.open(io.BytesIO(png(figure))) as opened:
-        reduced = opened.convert("RGB").quantize(_NUM_COLORS, dither=Image.Dither.NONE)
-    file = io.BytesIO()
-    reduced.save(file, format="png", optimize=True)
-    return file.getvalue()
+    return png(figure, _NUM_COLORS)
 
 
 def plane_vectors(num_vectors: int, generator: Generator) -> Tensor:
@@ -128,6 +122,7 @@ def _draw_plane(
     encode: Callable[[Tensor], Tensor],
     decode: Callable[[Tensor], Tensor],
     codebook_sizes: tuple[int, ...],
+    scale: float = 1.0,
 ) -> None:
     """Cells as tints with lines between them, training vectors as grey dots, codes as dark ones."""
     line = torch.linspace(-_REACH, _REACH, _RESOLUTION)
@@ -145,7 +140,7 @@ def _draw_plane(
         extent=(-_REACH, _REACH, -_REACH, _REACH),
         interpolation="hanning",  # smooths the lines, which are finer than a pixel
     )
-    x, y = plane_vectors(_NUM_DOTS, Generator().manual_seed(1)).T.tolist()
+    x, y = (scale * plane_vectors(_NUM_DOTS, Generator().manual_seed(1))).T.tolist()
     axes.scatter(x, y, s=3, color=GREY, linewidth=0, alpha=0.7)
     if math.prod(codebook_sizes) <= _MOST_CODES:
         every = itertools.product(*map(range, codebook_sizes))
@@ -206,13 +201,14 @@ def _dual(figure: "Figure", num_steps: int, seed: int) -> None:
             z = torch.where(hidden[..., None], 0.5 * z, z)
             quantizer(z.requires_grad_(), hidden=hidden).loss.backward()
     quantizer.eval()
-    for axes, title, part in zip(
+    for axes, title, part, scale in zip(
         figure.subplots(1, 2),
         ("visible: 24 codes", "hidden: 8 codes"),
         (quantizer.visible, quantizer.hidden),
+        (1.0, 0.5),
         strict=True,
     ):
-        _draw_plane(axes, part.encode, part.decode, part.codebook_sizes)
+        _draw_plane(axes, part.encode, part.decode, part.codebook_sizes, scale)
         axes.set_title(title, size=9, color=DARK)
 
 

@@ -77,10 +77,11 @@ class Contestant:
     source: str | None = None
 
 
-def projected(inner: Quantizer, dim: int = DIM) -> Factorized:
+def projected(inner: Quantizer, dim: int = DIM, scale: float = 1.0) -> Factorized:
     """Put a quantizer of bounded or other width between two trained linear layers.
 
-    They start as the identity, or, between different widths, as a rotation and its transpose.
+    They start as the identity, or, between different widths, as a rotation and its transpose; the
+    first times ``scale``, the second divided by it.
     """
     quantizer = Factorized(inner, dim)
     with torch.no_grad():
@@ -88,10 +89,16 @@ def projected(inner: Quantizer, dim: int = DIM) -> Factorized:
             nn.init.eye_(quantizer.project_in.weight)
         else:
             nn.init.orthogonal_(quantizer.project_in.weight)
-        quantizer.project_out.weight.copy_(quantizer.project_in.weight.T)
+        quantizer.project_out.weight.copy_(quantizer.project_in.weight.T / scale)
+        quantizer.project_in.weight.mul_(scale)
         nn.init.zeros_(quantizer.project_in.bias)
         nn.init.zeros_(quantizer.project_out.bias)
     return quantizer
+
+
+def _standardised(inner: Quantizer, fit: Fit) -> Factorized:
+    """Between linear layers whose first brings the features to a deviation of 1."""
+    return projected(inner, scale=1.0 / float(fit.rows.std()))
 
 
 def _vq(codebook_size: int, dim: int = DIM) -> VectorQuantizer:
@@ -152,7 +159,7 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant(
             "factorized",
             "VectorQuantizer, cosine in 8 dims",
-            lambda fit: projected(_by_gradient(256, 8, cosine=True)),
+            lambda fit: _standardised(_by_gradient(256, 8, cosine=True), fit),
             learning_rate=0.1,
         ),
         Contestant(
@@ -165,8 +172,8 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant(
             "ibq",
             "IBQ with entropy penalty",
-            lambda fit: projected(
-                IBQ(DIM, 256, entropy=AssignmentEntropy(0.2, 0.2), init=RandomInit(1.0))
+            lambda fit: _standardised(
+                IBQ(DIM, 256, entropy=AssignmentEntropy(0.2, 0.2), init=RandomInit(1.0)), fit
             ),
             learning_rate=0.05,
         ),
@@ -193,26 +200,28 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant(
             "split",
             "Split, 16 + 16 codes",
-            lambda fit: Split(projected(_by_gradient(16, DIM)), projected(_by_gradient(16, DIM))),
+            lambda fit: Split(
+                _standardised(_by_gradient(16, DIM), fit), _standardised(_by_gradient(16, DIM), fit)
+            ),
             learning_rate=0.1,
         ),
         Contestant(
             "fsq",
             "FSQ, levels 4-4-4-4",
-            lambda fit: projected(FSQ([4] * DIM)),
+            lambda fit: _standardised(FSQ([4] * DIM), fit),
             learning_rate=0.03,
         ),
         Contestant(
             "fsq_symmetric",
             "FSQ, symmetric",
-            lambda fit: projected(FSQ([4] * DIM, symmetric=True)),
+            lambda fit: _standardised(FSQ([4] * DIM, symmetric=True), fit),
             learning_rate=0.03,
         ),
         Contestant(
             "residual_fsq",
             "Residual FSQ, 2 x levels 2-2-2-2",
-            lambda fit: projected(
-                Residual(FSQ([2] * DIM, symmetric=True, bound="clamp"), 2, level_scale=0.5)
+            lambda fit: _standardised(
+                Residual(FSQ([2] * DIM, symmetric=True, bound="clamp"), 2, level_scale=0.5), fit
             ),
             learning_rate=0.003,
         ),

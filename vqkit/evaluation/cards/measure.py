@@ -10,7 +10,7 @@ from vqkit.errors import ConfigError
 from vqkit.evaluation.cards.contestants import Contestant, Fit
 from vqkit.evaluation.cards.sources import Draw, Source
 from vqkit.metrics.codebook import CodeHistogram, codebook_level, flatten_indices, sparse_counts
-from vqkit.quantizers import Quantizer
+from vqkit.quantizers import Factorized, Quantizer
 
 __all__ = ["BATCH_SIZE", "NUM_TEST_VECTORS", "Quality", "measure", "train", "training_step"]
 
@@ -26,7 +26,7 @@ class Quality:
     source: str
     quantizer: str
     is_projected: bool
-    """Whether it stands between two trained linear layers."""
+    """Whether it, or what is inside, stands between two trained linear layers."""
     bits: float
     """Per vector, at uniform use."""
     snr_db: float
@@ -83,7 +83,7 @@ def measure(
     return Quality(
         source=source.name,
         quantizer=contestant.name,
-        is_projected=hasattr(quantizer, "project_in"),
+        is_projected=any(isinstance(module, Factorized) for module in quantizer.modules()),
         bits=bits,
         snr_db=snr_db,
         bound_snr_db=bound_snr_db,

@@ -37,8 +37,8 @@ def draw_cards(cards: Cards) -> "Figure":
         axes.set_axis_off()
     for axes, (source, qualities) in zip(grid, panels, strict=False):
         _draw(axes, qualities)
-        bound = {"exact": "R(D)", "lower": "lower bound", "upper": "Gaussian upper bound"}
-        axes.set_title(f"{source.name}: gap to the {bound[source.bound]}", size=9, color=DARK)
+        bound = {"exact": "R(D)", "lower": "the lower bound", "upper": "the Gaussian upper bound"}
+        axes.set_title(f"{source.name}: gap to {bound[source.bound]}", size=9, color=DARK)
     return figure
 
 
