@@ -102,7 +102,9 @@ def draw(rows: dict[str, Tensor], path: Path) -> None:
     for axes, (title, sound) in zip(figure.subplots(len(rows)), rows.items(), strict=True):
         spectrum = torch.stft(sound, 512, 128, window=torch.hann_window(512), return_complex=True)
         level_db = 20 * spectrum.abs().clamp_min(1e-4).log10()[:129]
-        axes.imshow(level_db.numpy(), origin="lower", aspect="auto", vmin=-30, vmax=35, cmap="magma")
+        axes.imshow(
+            level_db.numpy(), origin="lower", aspect="auto", vmin=-30, vmax=35, cmap="magma"
+        )
         axes.set(title=title, xticks=[], yticks=[0, 128], yticklabels=["0", "4 kHz"])
     figure.savefig(path)
 

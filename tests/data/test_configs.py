@@ -38,7 +38,14 @@ def filled(folder, tmp_path):
 
 
 def test_all_files_are_seen():
-    assert [file.stem for file in FILES] == ["cifar10", "file_list", "folder", "imagenet", "photos"]
+    assert [file.stem for file in FILES] == [
+        "cifar10",
+        "file_list",
+        "folder",
+        "imagenet",
+        "photos",
+        "shapes",
+    ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

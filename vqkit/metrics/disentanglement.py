@@ -90,8 +90,10 @@ def info_mec(latents: Tensor, factors: Tensor, discrete_latents: bool) -> InfoME
         return InfoMEC(undefined, undefined, undefined, information, active)
     counted = information[varying][:, active]
     features = standardised if codes is None else _one_hot(codes)
+    # Without an active latent nothing is explained; a fit of nothing says so but for rounding.
+    informative = bool(active.any())
     explained = [
-        max(1.0 - _log_loss(features, column) / _entropy(column), 0.0)
+        informative * max(1.0 - _log_loss(features, column) / _entropy(column), 0.0)
         for column in labels[:, varying].unbind(1)
     ]
     return InfoMEC(
