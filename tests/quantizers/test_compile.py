@@ -22,6 +22,7 @@ UPDATED_BY_DATA = frozenset(
         "vq_affine",
         "vq_anchors",
         "vq_cosine",
+        "vq_cosine_search",
         "vq_diveq",
         "vq_ema",
         "vq_factorized",
