@@ -272,8 +272,9 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         f"An autoencoder of {PATCH} x {PATCH} x 3 patches (layers of {PIXELS}, {WIDTH} and "
         f"{LATENT_DIM} features, and back) is trained jointly with each quantizer for "
         f"{results['steps']:,} steps of {results['batch']:,} patches with Adam, learning rate "
-        f"{results['learning_rate']} that falls to zero over the second half: the same initial networks, the same patches in the same "
-        f"order. {results['training_patches']:,} patches to train on; measured on patches of other "
+        f"{results['learning_rate']} that falls to zero over the second half: the same "
+        "initial networks, the same patches in the same order. "
+        f"{results['training_patches']:,} patches to train on; measured on patches of other "
         f"photos, the first of {results['held_out_patches']:,} in random order.",
         "",
         f"- VQ: {LATENT_DIM} dims, codes are parameters, uniform in [-1/K, 1/K] at first, no "
@@ -283,8 +284,8 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         f"- SimVQ: {LATENT_DIM} dims, random frozen table, one trained matrix.",
         f"- VQGAN-LC: frozen table, trained projection to {CODE_DIM} dims. The table is made by "
         f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, at most {TABLE_PATCHES_PER_CODE} training "
-        f"patches per code) of the {FEATURES} features of an autoencoder without quantizer, trained as "
-        "long before: the place of the paper's CLIP. The other three have no such training.",
+        f"patches per code) of the {FEATURES} features of an autoencoder without quantizer, trained "
+        "as long before: the place of the paper's CLIP. The other three have no such training.",
         "",
         "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
         "uniform source over as many tokens. A source that is not uniform, as photos are not, "
