@@ -283,8 +283,8 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         "(ViT-VQGAN).",
         f"- SimVQ: {LATENT_DIM} dims, random frozen table, one trained matrix.",
         f"- VQGAN-LC: frozen table, trained projection to {CODE_DIM} dims. The table is made by "
-        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, at most {TABLE_PATCHES_PER_CODE} training "
-        f"patches per code) of the {FEATURES} features of an autoencoder without quantizer, trained "
+        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, at most {TABLE_PATCHES_PER_CODE} patches "
+        f"per code) of the {FEATURES} features of an autoencoder without quantizer, trained "
         "as long before: the place of the paper's CLIP. The other three have no such training.",
         "",
         "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
