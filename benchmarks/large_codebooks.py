@@ -37,9 +37,9 @@ PATCH, PIXELS, WIDTH = 8, 3 * 8**2, 256
 LATENT_DIM, CODE_DIM, FEATURES = 16, 8, 16
 COLOURS = {"VQ": "C3", "factorised": "C1", "SimVQ": "C2", "VQGAN-LC": "C0"}
 # Where usage is measured before the end, as parts of the steps, and over how many tokens per code.
-CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 5
+CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 2
 TOKENS_PER_CODE = (1, 2, 5, 10, 20, 30)
-TABLE_PATCHES_PER_CODE, TABLE_ITERATIONS = 4, 2
+TABLE_PATCHES_PER_CODE, TABLE_ITERATIONS = 10, 2
 AT_ONCE = 65_536
 
 
@@ -48,30 +48,29 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos")
     parser.add_argument("--codes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--methods", nargs="*", default=list(COLOURS), choices=list(COLOURS))
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=1024, help="patches per step")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=512, help="patches per step")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--output", type=Path, help="folder for large-codebooks-cpu.{json,md,png}")
     arguments = parser.parse_args(words)
 
     training, held_out = read_patches(arguments.images)
     settings = {name: getattr(arguments, name) for name in ("steps", "batch", "learning_rate")}
-    results = {
-        "environment": describe_environment("numba"),
-        "training_patches": len(training),
-        "held_out_patches": len(held_out),
-        **settings,
-        "runs": [],
-    }
+    sizes = {"training_patches": len(training), "held_out_patches": len(held_out)}
+    results = {"environment": describe_environment("numba"), **sizes, **settings, "runs": []}
+    done = kept_runs(arguments.output, results)
     features = None
     if "VQGAN-LC" in arguments.methods:
         features = pretrained_features(training, arguments)
     for size in arguments.codes:
         for method in arguments.methods:
+            if (method, size) in done:
+                results["runs"].append(done[method, size])
+                continue
             start = time.perf_counter()
             torch.manual_seed(0)
             quantizer = quantizer_of(method, size, features)
-            seconds = {"building": time.perf_counter() - start}
+            seconds = {"building": round(time.perf_counter() - start, 1)}
             run = train(quantizer, training, held_out, arguments)
             run = {"method": method, "codebook_size": size, **run}
             run["seconds"] = {**seconds, **run["seconds"]}
@@ -82,10 +81,22 @@ def main(words: list[str] | None = None) -> None:
                 f"{final['relative_usage']:.3f}  {run['psnr_db']:.2f} dB  {run['seconds']}",
                 flush=True,
             )
-            # After each run: hours are not lost with the last one.
+            # After each run: one that breaks does not take the others with it.
             if arguments.output:
                 write(results, arguments.output)
     print(as_report(results))
+
+
+def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-arg]
+    """What an earlier call of the same settings has left, by method and size."""
+    path = folder / "large-codebooks-cpu.json" if folder else None
+    if path is None or not path.is_file():
+        return {}
+    earlier = json.loads(path.read_text())
+    settings = results.keys() - {"environment", "runs"}
+    if any(earlier[name] != results[name] for name in settings):
+        return {}
+    return {(run["method"], run["codebook_size"]): run for run in earlier["runs"]}
 
 
 def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
@@ -153,8 +164,7 @@ def pretrained_features(training: Tensor, arguments: argparse.Namespace) -> Tens
         optimizer.zero_grad()
         F.mse_loss(decoder(encoder(x)), x).backward()
         optimizer.step()
-    # The first patches are trained on most.
-    used = training[-TABLE_PATCHES_PER_CODE * max(arguments.codes) :]
+    used = training[: TABLE_PATCHES_PER_CODE * max(arguments.codes)]
     with torch.no_grad():
         features = torch.cat([encoder(as_input(rows)) for rows in used.split(AT_ONCE)])
     features -= features.mean(0)
@@ -212,6 +222,9 @@ def train(
         output = quantizer(encoder(x))
         optimizer.zero_grad()
         (F.mse_loss(decoder(output.quantized), x) + output.loss).backward()
+        # To zero over the second half.
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.learning_rate * min(1.0, 2 * (1 - step / arguments.steps))
         optimizer.step()
         taken["training"] += time.perf_counter() - start
     start = time.perf_counter()
@@ -259,8 +272,9 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         f"An autoencoder of {PATCH} x {PATCH} x 3 patches (layers of {PIXELS}, {WIDTH} and "
         f"{LATENT_DIM} features, and back) is trained jointly with each quantizer for "
         f"{results['steps']:,} steps of {results['batch']:,} patches with Adam, learning rate "
-        f"{results['learning_rate']}: the same initial networks, the same patches in the same "
-        f"order. {results['training_patches']:,} patches to train on; measured on patches of other "
+        f"{results['learning_rate']} that falls to zero over the second half: the same "
+        "initial networks, the same patches in the same order. "
+        f"{results['training_patches']:,} patches to train on; measured on patches of other "
         f"photos, the first of {results['held_out_patches']:,} in random order.",
         "",
         f"- VQ: {LATENT_DIM} dims, codes are parameters, uniform in [-1/K, 1/K] at first, no "
@@ -269,9 +283,9 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         "(ViT-VQGAN).",
         f"- SimVQ: {LATENT_DIM} dims, random frozen table, one trained matrix.",
         f"- VQGAN-LC: frozen table, trained projection to {CODE_DIM} dims. The table is made by "
-        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, {TABLE_PATCHES_PER_CODE} training patches "
-        f"per code) of the {FEATURES} features of an autoencoder without quantizer, trained as "
-        "long before: the place of the paper's CLIP. The other three have no such training.",
+        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, at most {TABLE_PATCHES_PER_CODE} patches "
+        f"per code) of the {FEATURES} features of an autoencoder without quantizer, trained "
+        "as long before: the place of the paper's CLIP. The other three have no such training.",
         "",
         "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
         "uniform source over as many tokens. A source that is not uniform, as photos are not, "
@@ -280,15 +294,16 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         "",
         "| codes | quantizer | "
         + " | ".join(f"corrected, {count} K tokens" for count in TOKENS_PER_CODE)
-        + " | usage | perplexity | PSNR in dB | training |",
-        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 4),
+        + " | usage | perplexity | PSNR in dB | table | training |",
+        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 5),
     ]
     for run in results["runs"]:
         levels, size = run["usage_by_tokens"], run["codebook_size"]
         cells = [f"{size:,}", run["method"]]
         cells += [f"{level['relative_usage']:.1%}" for level in levels]
         cells += [f"{levels[-1]['usage']:.1%}", f"{levels[-1]['perplexity'] / size:.1%}"]
-        cells += [f"{run['psnr_db']:.2f}", f"{run['seconds']['training']:.0f} s"]
+        cells += [f"{run['psnr_db']:.2f}"]
+        cells += [f"{run['seconds'][part]:.0f} s" for part in ("building", "training")]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "![Usage](large-codebooks-cpu.png)"]
     return "\n".join(lines) + "\n"
