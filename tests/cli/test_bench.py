@@ -94,7 +94,7 @@ def test_wrong_usage(run: Run, words: tuple[str, ...], reason: str) -> None:
 
 
 def test_cells(run: Run, tmp_path: Path) -> None:
-    names = ("grouped", "dual", "multiscale")
+    names = ("grouped", "multiscale")
     words = ["bench", "cells", "-o", tmp_path / "cells", "--steps", 3]
     words += [word for name in names for word in ("--quantizer", name)]
     ran = run(*words, "--json")

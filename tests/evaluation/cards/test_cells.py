@@ -38,5 +38,5 @@ def test_every_picture_is_small_and_shows_something(name):
 
 
 def test_the_same_seed_gives_the_same_file():
-    assert draw_cells("grouped", 2, seed=1) == draw_cells("grouped", 2, seed=1)
-    assert draw_cells("grouped", 2, seed=1) != draw_cells("grouped", 2, seed=2)
+    assert draw_cells("multiscale", 2, seed=1) == draw_cells("multiscale", 2, seed=1)
+    assert draw_cells("multiscale", 2, seed=1) != draw_cells("multiscale", 2, seed=2)

@@ -19,9 +19,11 @@ from vqkit.evaluation.cards.sources import DIM
 from vqkit.evaluation.memory import extra_memory_bytes
 from vqkit.quantizers import Quantizer
 
-__all__ = ["NUM_VECTORS", "Cost", "measure_costs", "print_memory"]
+__all__ = ["NUM_MEMORY_VECTORS", "NUM_VECTORS", "Cost", "measure_costs", "print_memory"]
 
 NUM_VECTORS = 16384
+# More for the memory: the system counts some hundred KiB too late.
+NUM_MEMORY_VECTORS = 65536
 _ROUNDS = 5
 _WARMING_STEPS = 3
 
@@ -35,7 +37,8 @@ class Cost:
     training_vectors_per_second: float
     """Forward, backward and the optimizer's step."""
     training_memory_bytes: int | None
-    """Growth of the memory at the peak of a training step; None where the system does not tell."""
+    """Growth of memory at the peak of a step of ``NUM_MEMORY_VECTORS`` vectors; None where the
+    system does not tell."""
 
 
 def measure_costs(
@@ -104,7 +107,7 @@ def _memory_bytes(names: Sequence[str], device: torch.device | str) -> dict[str,
 
 
 def _training_memory_bytes(name: str, device: torch.device | str) -> int:
-    quantizer, rows = _prepared(name, device), _draw(NUM_VECTORS, Generator()).to(device)
+    quantizer, rows = _prepared(name, device), _draw(NUM_MEMORY_VECTORS, Generator()).to(device)
     return extra_memory_bytes(_step(quantizer, rows), device)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vqkit.evaluation.cards.contestants import BITS, CONTESTANTS
-from vqkit.evaluation.cards.costs import NUM_VECTORS, Cost
+from vqkit.evaluation.cards.costs import NUM_MEMORY_VECTORS, NUM_VECTORS, Cost
 from vqkit.evaluation.cards.measure import BATCH_SIZE, Quality
 from vqkit.evaluation.cards.sources import DIM, Source
 from vqkit.evaluation.environment import Environment
@@ -131,8 +131,8 @@ class Cards:
             yield "## Speed and memory"
             yield (
                 f"Median of some rounds of {NUM_VECTORS:,} Gaussian vectors. A training step is "
-                "forward, backward and the optimizer's step; memory is what a step adds to the "
-                "process or the device at its peak."
+                "forward, backward and the optimizer's step; memory is what a step of "
+                f"{NUM_MEMORY_VECTORS:,} vectors adds to the process or the device at its peak."
             )
             yield "\n".join(self._cost_rows())
 
