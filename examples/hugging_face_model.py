@@ -92,7 +92,7 @@ class QuantizedViT(PreTrainedModel):
         """Loss, reconstruction and indices, as the Trainer of transformers wants them."""
         output = self.quantizer(self.latents(pixel_values))
         reconstruction = self.pixels(output.quantized)
-        loss = F.mse_loss(reconstruction, pixel_values) + 0.1 * output.loss
+        loss = F.mse_loss(reconstruction, pixel_values) + output.loss
         return {"loss": loss, "reconstruction": reconstruction, "indices": output.indices}
 
 
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     rows = [images[shown], result["reconstruction"][shown], drawings.clamp(-1, 1)]
     picture = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
     large = picture.repeat_interleave(8, dim=-1).repeat_interleave(8, dim=-2)
-    write_image(large.expand(3, -1, -1), options.output / "digits.png")
+    write_image(large.expand(3, -1, -1), options.output / "digits.png", overwrite=True)
     error = F.mse_loss(result["reconstruction"][num_train:], images[num_train:]).item()
     figures = {
         "first_loss": tokenizer_losses[0],

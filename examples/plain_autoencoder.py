@@ -154,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         indices = model.encode(photo)
         reconstruction = model.decode(indices).clamp(-1, 1)
         assert torch.equal(reconstruction, model(photo)[0].clamp(-1, 1))
-    write_image(torch.cat([photo, reconstruction], -1)[0], options.output / "reconstruction.png")
+    pair = torch.cat([photo, reconstruction], -1)[0]
+    write_image(pair, options.output / "reconstruction.png", overwrite=True)
     figures = {
         "psnr_db": float(psnr(reconstruction, photo)),
         "usage": indices.unique().numel() / quantizer.codebook_size,

@@ -40,6 +40,12 @@ def test_a_seed_gives_the_same_figures(tmp_path):
     assert run("audio_model", tmp_path, 3) == first
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_run_into_the_same_folder_replaces_the_first(name, tmp_path):
+    for _ in range(2):
+        run(name, tmp_path, 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_runs_are_good(name, tmp_path):
