@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     model = Autoencoder(quantizer)
     photos = [photo for _, photo in Photos().items()]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=options.steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=options.steps)
     for step in range(1, options.steps + 1):
         images = random_crops(photos, num=16)
         reconstruction, output = model(images)
@@ -151,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     height, width = (side // STRIDE * STRIDE for side in photo.shape[1:])
     photo = photo[None, :, :height, :width]
     with torch.no_grad():
+        crops = model.encode(random_crops(photos, num=64))
         indices = model.encode(photo)
         reconstruction = model.decode(indices).clamp(-1, 1)
         assert torch.equal(reconstruction, model(photo)[0].clamp(-1, 1))
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     write_image(pair, options.output / "reconstruction.png", overwrite=True)
     figures = {
         "psnr_db": float(psnr(reconstruction, photo)),
-        "usage": indices.unique().numel() / quantizer.codebook_size,
+        "usage": crops.unique().numel() / quantizer.codebook_size,
         "bits_per_pixel": quantizer.bits_per_position / STRIDE**2,
     }
     print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))

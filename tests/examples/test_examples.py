@@ -35,11 +35,13 @@ def test_audio_model(tmp_path):
     assert (tmp_path / "spectrograms.png").exists()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_figures(tmp_path):
     first = run("audio_model", tmp_path, 3)
     assert run("audio_model", tmp_path, 3) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_run_into_the_same_folder_replaces_the_first(name, tmp_path):
     for _ in range(2):
@@ -52,7 +54,7 @@ def test_whole_runs_are_good(name, tmp_path):
     figures = run(name, tmp_path, 600)
     if name == "plain_autoencoder":
         assert figures["psnr_db"] > 24.0
-        assert figures["usage"] > 0.5
+        assert figures["usage"] > 0.9  # of 16,384 tokens of training photos
     elif name == "hugging_face_model":
         assert figures["held_out_error"] < 0.1
         assert figures["gpt_nats"] < 0.9 * figures["unigram_nats"]

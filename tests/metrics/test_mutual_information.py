@@ -111,6 +111,7 @@ def work(rank: int, join: Join) -> dict:
     return metric.compute()
 
 
+@pytest.mark.slow
 def test_an_empty_rank_takes_part():
     whole = LevelInformation((7, 7))
     whole.update(shares(1))

@@ -20,6 +20,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="for the process with t
 compiled = pytest.mark.skipif(INTERPRETED, reason="for the process without the interpreter")
 
 
+@pytest.mark.slow
 @compiled
 def test_in_the_interpreter() -> None:
     run_interpreted(__file__)

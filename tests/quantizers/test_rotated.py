@@ -28,6 +28,7 @@ def distortion(layer, steps):
     return float((layer.eval()(z).quantized - z).square().mean())
 
 
+@pytest.mark.slow
 def test_on_correlated_data_the_rotation_lowers_the_distortion():
     plain = distortion(product(), 100)
     fixed = distortion(Rotated(product(), every=0, init=RandomRotation()), 100)

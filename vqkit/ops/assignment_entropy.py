@@ -9,7 +9,7 @@ from vqkit.ops.collectives import all_sum, world_size
 from vqkit.ops.score_tiles import ScoreTiles, wide_float
 from vqkit.shapes import Bool, Float
 
-__all__ = ["Entropies", "assignment_entropy"]
+__all__ = ["Entropies", "assignment_entropy", "entropies_of", "log_share"]
 
 
 class Entropies(NamedTuple):
@@ -118,9 +118,7 @@ def _entropies(
     statistics: Tensor,
     num_ranks: int,
 ) -> tuple[Tensor, Tensor]:
-    count = statistics[-1].clamp_min(1.0)
-    mean = statistics[:-2] / count
-    return statistics[-2] / count, -(mean * _log(mean)).sum()
+    return entropies_of(statistics)
 
 
 @_entropies.register_fake
@@ -155,7 +153,7 @@ def _entropies_backward(
     to_z, to_weight = torch.zeros_like(z), torch.zeros_like(weight)
     to_bias = weight.new_zeros(len(weight))
     count = statistics[-1].clamp_min(1.0)
-    log_mean = _log(statistics[:-2] / count)
+    log_mean = log_share(statistics[:-2] / count)
     with wide_float(z.device):
         tiles = ScoreTiles(z, weight, bias, temperature, None)
         factor = torch.where(valid, num_ranks / count, 0.0) * tiles.inverse
@@ -193,8 +191,15 @@ def _(
     return torch.empty_like(z), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
-def _log(share: Tensor) -> Tensor:
-    # A code that nobody wants has p = 0 everywhere, and 0 log 0 = 0.
+def entropies_of(statistics: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean entropy of the tokens and entropy of the mean, from the sums behind both."""
+    count = statistics[-1].clamp_min(1.0)
+    mean = statistics[:-2] / count
+    return statistics[-2] / count, -(mean * log_share(mean)).sum()
+
+
+def log_share(share: Tensor) -> Tensor:
+    """Logarithm for which ``0 log 0 = 0``: a code that nobody wants has p = 0 everywhere."""
     return share.clamp_min(torch.finfo(share.dtype).tiny).log()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqkit.ops.assignment_entropy import Entropies
+from vqkit.ops.assignment_entropy import Entropies, entropies_of, log_share
 from vqkit.ops.collectives import all_sum, world_size
 from vqkit.ops.score_tiles import wide_float
 from vqkit.shapes import Bool, Float
@@ -143,9 +143,7 @@ def _(logits: Tensor, valid: Tensor, group_sizes: list[int]) -> Tensor:
 def _bit_entropies(
     logits: Tensor, valid: Tensor, statistics: Tensor, group_sizes: list[int], num_ranks: int
 ) -> tuple[Tensor, Tensor]:
-    count = statistics[-1].clamp_min(1.0)
-    mean = statistics[:-2] / count
-    return statistics[-2] / count, -(mean * _log(mean)).sum()
+    return entropies_of(statistics)
 
 
 @_bit_entropies.register_fake
@@ -168,7 +166,7 @@ def _bit_entropies_backward(
     gradient = torch.empty_like(logits)
     count = statistics[-1].clamp_min(1.0)
     # dH/dp = -log p - 1, of which the 1 moves nothing: the patterns of a token sum to 1.
-    wanted = _tables(group_sizes, -to_mean * _log(statistics[:-2] / count))
+    wanted = _tables(group_sizes, -to_mean * log_share(statistics[:-2] / count))
     factor = torch.where(valid, num_ranks / count, 0.0)[:, None]
     with wide_float(logits.device):
         for start in range(0, len(logits), _TOKENS_AT_A_TIME):
@@ -200,11 +198,6 @@ def _(
     num_ranks: int,
 ) -> Tensor:
     return torch.empty_like(logits)
-
-
-def _log(share: Tensor) -> Tensor:
-    # A pattern that no token wants has p = 0, and 0 log 0 = 0.
-    return share.clamp_min(torch.finfo(share.dtype).tiny).log()
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -391,8 +391,7 @@ def check_cast(quantizer: Quantizer) -> None:
 def check_seed(quantizer: Quantizer) -> None:
     """The same seed and data give the same state bit for bit."""
     states = []
-    for _ in range(2):
-        trained = _initialise(quantizer)
+    for trained in (_ready(quantizer), _initialise(quantizer)):
         _train_step(trained, _latents(trained))
         states.append(_state(trained))
     changed = _same_state(*states)

@@ -75,6 +75,7 @@ def test_no_step_is_refused():
         train(CONTESTANTS["fsq"], SOURCES["gaussian"]().draw, 0)
 
 
+@pytest.mark.slow
 def test_costs():
     (cost,) = measure_costs(["fsq"])
     assert cost.encode_vectors_per_second > cost.training_vectors_per_second > 0

@@ -228,13 +228,13 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant(
             "lfq",
             "LFQ, 8 half-spaces: at most 163 cells",
-            lambda fit: projected(LFQ(8, entropy=BitEntropy(temperature=1.0))),
+            lambda fit: _standardised(LFQ(8, entropy=BitEntropy(temperature=1.0)), fit),
             learning_rate=0.03,
         ),
         Contestant(
             "bsq",
             "BSQ, 8 half-spaces: at most 163 cells",
-            lambda fit: projected(BSQ(8, entropy=BitEntropy(temperature=0.1))),
+            lambda fit: _standardised(BSQ(8, entropy=BitEntropy(temperature=0.1)), fit),
             learning_rate=0.03,
         ),
         Contestant(

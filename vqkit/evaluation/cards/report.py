@@ -28,7 +28,8 @@ per feature): trained for {steps:,} steps of {batch:,} vectors with Adam, measur
   want one made for them. They stand for what these layers do behind an encoder: a deep one shapes
   its latents better than a linear layer can.
 - Learning rates and the ranges of gains are those of a coarse search on the Gaussian, the mixture
-  and the photographs, one setting for all sources. Differences of a few tenths of a dB say little.
+  and the photographs, one setting for all sources, judged by the vectors that are measured here.
+  Differences of a few tenths of a dB say little.
 - Quantizers of whole grids (`MultiScaleResidual`) and of two kinds of position (`DualCodebook`)
   have no place in a comparison vector by vector.
 - A short training: one seed, one budget. Large codebooks and quantizers with a schedule gain from
