@@ -283,6 +283,7 @@ def _run(
     quantizer = build().to(arguments.device).train(mode == "training")
     call = quantizer
     if contestant == COMPILED:
+        torch._dynamo.reset()  # all quantizers share one forward, and with it a limit of graphs
         call = torch.compile(quantizer, fullgraph=True)  # type: ignore[assignment]
     num_tokens = case.num_tokens * arguments.token_factor
     everything = torch.randn(1, num_tokens, case.dim, device=arguments.device)
