@@ -84,20 +84,33 @@ class FSQ(Quantizer):
         """Whether some numbers are not rounded in training."""
         return self.noise_probability > 0.0
 
+    def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
+        # Bounded once, for the rounding and for the gradient.
+        grid = self._grid(z)
+        result = self._round(grid.detach(), z, valid)
+        return result._replace(codes=self._through(grid, result))
+
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
-        # A NaN has no level: it takes the middle one and its gradient stays NaN.
-        grid = torch.nan_to_num(self._grid(z.detach()), nan=0.0)
-        # Halves go up, as in the symmetric formula: torch.round sends them to the even neighbour.
-        digits = torch.floor(grid + self._step + 0.5).long()
-        digits = torch.minimum(digits.clamp_min(0), self._level_counts - 1)
-        indices = digits_to_index(digits, self.levels)[..., None]
-        noise = self._noise(z, valid)
-        return Assignment(self._codes(digits), indices, z.new_zeros(()), {}, noise)
+        return self._round(self._grid(z.detach()), z, valid)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
+        return self._through(self._grid(z), assignment)
+
+    def _round(self, grid: Tensor, z: Tensor, valid: Tensor | None) -> Assignment:
+        # Halves go up, as in the symmetric formula: torch.round sends them to the even neighbour. A
+        # NaN has no level: it takes the middle one and its gradient stays NaN.
+        digits = torch.floor(torch.nan_to_num(grid, nan=0.0) + (self._step + 0.5)).long()
+        digits = torch.minimum(digits.clamp_min_(0), self._level_counts - 1)
+        indices = digits_to_index(digits, self.levels)[..., None]
+        noise = self._noise(z, valid)
+        return Assignment(self._codes(digits), indices, grid.new_zeros(()), {}, noise)
+
+    def _through(self, grid: Tensor, assignment: Assignment) -> Tensor:
         # The gradient passes the rounding, not the bound.
-        bounded = self._grid(z) / self._step
         codes = assignment.codes
+        if not grid.requires_grad and assignment.choice is None:
+            return codes
+        bounded = grid / self._step
         if assignment.choice is not None:
             codes = self._with_noise(bounded.detach(), codes, assignment.choice.keys)
         return straight_through(bounded, codes)
