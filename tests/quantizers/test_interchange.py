@@ -8,6 +8,7 @@ from transformers.models.dac.modeling_dac import DacResidualVectorQuantizer
 from transformers.models.encodec.modeling_encodec import EncodecResidualVectorQuantizer
 from transformers.models.mimi.modeling_mimi import MimiSplitResidualVectorQuantizer
 from vector_quantize_pytorch import FSQ as PeerFSQ
+from vector_quantize_pytorch import LFQ as PeerLFQ
 from vector_quantize_pytorch import (
     GroupedResidualVQ,
     ResidualSimVQ,
@@ -17,8 +18,10 @@ from vector_quantize_pytorch import (
 from vector_quantize_pytorch import SimVQ as PeerSimVQ
 
 from vqkit.quantizers import (
+    BSQ,
     EMA,
     FSQ,
+    LFQ,
     Cosine,
     CosineSearch,
     Euclidean,
@@ -147,8 +150,26 @@ def test_fsq(symmetric, bias):
     randomise(peer)
     z = 0.3 * torch.randn(3, 50, DIM)
     quantized, indices = peer(z)
-    quantizer = from_vector_quantize_pytorch(inside(peer, "fsq"), fsq=FSQ(levels, symmetric))
+    quantizer = from_vector_quantize_pytorch(inside(peer, "fsq"), inside=FSQ(levels, symmetric))
     same(quantizer, z, quantized, indices[..., None])
+
+
+@pytest.mark.parametrize(
+    ("options", "ours"),
+    [
+        ({"codebook_size": 2**10}, LFQ(10, order="big")),
+        ({"codebook_size": 2**DIM}, LFQ(DIM, order="big")),
+        ({"codebook_size": 2**5, "num_codebooks": 2}, LFQ(10, [5, 5], order="big")),
+        ({"codebook_size": 2**10, "spherical": True}, BSQ(10, order="big")),
+    ],
+    ids=["projected", "plain", "two codebooks", "spherical"],
+)
+def test_lfq(options, ours):
+    peer = randomise(PeerLFQ(dim=DIM, **options)).eval()
+    z = torch.randn(3, 50, DIM)
+    quantized, indices, _ = peer(z)
+    quantizer = from_vector_quantize_pytorch(inside(peer, "lfq"), inside=ours)
+    same(quantizer, z, quantized, indices.reshape(3, 50, -1))
 
 
 def test_encodec_of_transformers():

@@ -7,6 +7,7 @@ from vector_quantize_pytorch import ResidualVQ, VectorQuantize
 from vqkit.errors import ConfigError
 from vqkit.quantizers import (
     FSQ,
+    LFQ,
     from_dac,
     from_diffusers,
     from_encodec,
@@ -172,11 +173,21 @@ def test_two_quantizers():
 
 def test_fsq_of_other_levels():
     state = {"project_in.weight": torch.randn(4, 8), "project_out.weight": torch.randn(8, 4)}
-    assert from_vector_quantize_pytorch(state, fsq=FSQ([3] * 4)).dim == 8
+    assert from_vector_quantize_pytorch(state, inside=FSQ([3] * 4)).dim == 8
     with pytest.raises(ConfigError, match=r"of shape \[3, any\], got \[4, 8\]"):
-        from_vector_quantize_pytorch(state, fsq=FSQ([3] * 3))
+        from_vector_quantize_pytorch(state, inside=FSQ([3] * 3))
     with pytest.raises(ConfigError, match=r"expected a name like"):
         from_vector_quantize_pytorch(state)
+
+
+def test_lfq_of_other_bits():
+    mask = torch.tensor([4, 2, 1])
+    with pytest.raises(ConfigError, match=r"of shape \[4\], got \[3\]"):
+        from_vector_quantize_pytorch({"mask": mask}, inside=LFQ(4, order="big"))
+    with pytest.raises(ConfigError, match="highest first, got"):
+        from_vector_quantize_pytorch({"mask": mask.flip(0)}, inside=LFQ(3, order="big"))
+    with pytest.raises(ConfigError, match='Pass order="big"'):
+        from_vector_quantize_pytorch({"mask": mask}, inside=LFQ(3))
 
 
 @pytest.mark.parametrize(

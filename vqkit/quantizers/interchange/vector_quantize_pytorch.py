@@ -1,15 +1,19 @@
-"""vector-quantize-pytorch: plain, residual, grouped, SimVQ, FSQ."""
+"""vector-quantize-pytorch: plain, residual, grouped, SimVQ, FSQ, LFQ."""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.bsq import BSQ
 from vqkit.quantizers.codebook import EMA, CodebookUpdate
 from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.interchange.assembly import projected, residual, vector_quantizer
 from vqkit.quantizers.interchange.weights import State, Weights
+from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, Euclidean
 from vqkit.quantizers.simvq import SimVQ
@@ -21,7 +25,7 @@ _UNIT_TOLERANCE = 1e-4
 
 
 def from_vector_quantize_pytorch(
-    state: State, *, update: CodebookUpdate | None = None, fsq: FSQ | None = None
+    state: State, *, update: CodebookUpdate | None = None, inside: FSQ | LFQ | BSQ | None = None
 ) -> Quantizer:
     """A quantizer of vector-quantize-pytorch, 1.x: the classes named below.
 
@@ -37,26 +41,34 @@ def from_vector_quantize_pytorch(
         state: State dict of a model with one such quantizer, or of the quantizer alone.
         update: Who moves the codes of ``VectorQuantize`` in further training; that library's
             default, ``EMA(decay=0.8)``, by default.
-        fsq: For ``FSQ``, whose weights are its projections alone: their inside, with its levels,
-            e.g. ``FSQ([8, 5, 5, 5])``, ``symmetric=True`` for ``preserve_symmetry``.
+        inside: For ``FSQ`` and ``LFQ``, whose weights are their projections alone: what is between
+            these. ``FSQ([8, 5, 5, 5])``, with ``symmetric=True`` for ``preserve_symmetry``;
+            ``LFQ(16, order="big")``, with ``bits=[8, 8]`` for two codebooks; ``BSQ`` alike for
+            ``spherical=True`` with one codebook.
 
     Returns:
         The quantizer in evaluation mode.
 
     Raises:
         ConfigError: No such quantizer, or what cannot be read: several heads, affine codebooks,
-            layer norms, implicit neural codebooks, levels of different sizes.
+            layer norms, implicit neural codebooks, levels of different sizes. An ``inside`` of
+            another size or bit order than the weights.
 
     >>> import torch
     >>> state = {f"layers.{i}._codebook.embed": torch.randn(1, 16, 8) for i in range(3)}
     >>> from_vector_quantize_pytorch(state).codebook_sizes
     (16, 16, 16)
     """
-    if fsq is not None:
+    if inside is not None:
         weights = Weights.find(
-            state, f"{_LIBRARY} FSQ", r"project_in(\.0)?\.weight", "project_in.weight"
+            state,
+            f"{_LIBRARY} {type(inside).__name__}",
+            r"project_in(\.0)?\.weight" if isinstance(inside, FSQ) else "mask",
+            "project_in.weight" if isinstance(inside, FSQ) else "mask",
         )
-        quantizer = projected(fsq, weights, "project_in", "project_out")
+        if not isinstance(inside, FSQ):
+            _check_bits(inside, weights)
+        quantizer = projected(inside, weights, "project_in", "project_out")
     else:
         weights = Weights.find(
             state,
@@ -67,6 +79,20 @@ def from_vector_quantize_pytorch(
         quantizer = _any(weights, update)
     weights.finish()
     return quantizer.eval()
+
+
+def _check_bits(inside: LFQ | BSQ, weights: Weights) -> None:
+    place_values = weights.take("mask", round(math.log2(inside.codebook_sizes[0])))
+    if not torch.equal(place_values, 2.0 ** torch.arange(len(place_values)).flip(0)):
+        raise ConfigError(
+            f"{_LIBRARY} weights: expected the place values of bits, highest first, got "
+            f"{place_values.tolist()}. Is it the state dict of another model?"
+        )
+    if inside.order != "big":
+        raise ConfigError(
+            f"{_LIBRARY} {type(inside).__name__}: expected the bit order of that library, got "
+            f'order={inside.order!r}. Pass order="big".'
+        )
 
 
 def _any(weights: Weights, update: CodebookUpdate | None) -> Quantizer:
