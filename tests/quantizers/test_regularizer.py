@@ -9,6 +9,10 @@ from torch.nn import functional as F
 
 from vqkit.errors import ConfigError
 from vqkit.quantizers import (
+    BSQ,
+    IBQ,
+    LFQ,
+    AssignmentEntropy,
     CodebookEntropy,
     Diversity,
     GradientUpdate,
@@ -89,6 +93,32 @@ def test_the_layer_adds_it_to_its_loss():
     plain, both = layer()(z), layer(Orthogonality(weight=2.0), Diversity(weight=0.5))(z)
     expected = plain.loss + 2.0 * both.terms["orthogonality"] + 0.5 * both.terms["diversity"]
     torch.testing.assert_close(both.loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("layer", "penalties"),
+    [
+        (LFQ(4), {"token_entropy", "mean_entropy"}),
+        (BSQ(4), {"token_entropy", "mean_entropy"}),
+        (IBQ(4, 16, entropy=AssignmentEntropy()), {"token_entropy", "mean_entropy"}),
+        (
+            VectorQuantizer(4, 16, update=GradientUpdate(), regularizers=[Diversity()]),
+            {"diversity"},
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_evaluation_does_not_pay_for_penalties(layer, penalties):
+    z = torch.randn(2, 9, 4)
+    layer(z)  # initialises
+    trained, evaluated = layer.train()(z), layer.eval()(z)
+    assert trained.terms.keys() - evaluated.terms.keys() == penalties
+    assert 0 < evaluated.loss < trained.loss
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    with torch.no_grad():
+        measured = layer.train()(z)
+    torch.testing.assert_close(measured.loss, trained.loss.detach())
+    assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
 
 
 def test_pushes_codes_apart():

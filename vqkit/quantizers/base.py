@@ -36,7 +36,8 @@ class QuantizerOutput:
     Attributes:
         quantized: Input's shape and dtype; zero where masked.
         indices: int64 ``[batch, *positions, codebooks]``; -1 where masked or dropped.
-        loss: fp32 scalar, weighted, ready to add to the training loss. Evaluation gives it too.
+        loss: fp32 scalar, weighted, ready to add to the training loss. Evaluation gives it without
+            the penalties on how codes are used, which cost more than the quantizer itself.
         terms: Unweighted scalars for logs.
     """
 

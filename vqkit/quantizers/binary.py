@@ -94,7 +94,7 @@ class BinaryQuantizer(Quantizer):
         placed = self._place(z)
         codes = torch.where(z.detach() > 0, self._length, -self._length)
         loss, terms = self.loss(placed, codes, valid, trains_codebook=False)
-        if self.entropy is not None:
+        if self.entropy is not None and self.training:
             logits = placed * (4.0 * self._length / self.entropy.temperature)
             entropies = bit_entropy(
                 logits.reshape(-1, self.dim),

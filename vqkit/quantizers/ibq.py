@@ -153,7 +153,7 @@ class IBQ(Quantizer):
         recomputes = trains and in_backward()
         if trains and not recomputes:
             self.skipped_batches += all_sum((~squares_are_finite(z.detach())).sum()) > 0
-        if self.entropy is not None:
+        if self.entropy is not None and self.training:
             entropies = assignment_entropy(
                 z.reshape(-1, self.dim),
                 codebook,

@@ -214,7 +214,7 @@ class VectorQuantizer(Quantizer):
         indices = self._select(z.detach(), codebook.detach(), keys, temperature)
         codes = self._placed(codebook[indices].reshape(z.shape))
         loss, terms = self.loss(z, codes, valid, self.trains_codebook)
-        for regularizer in self.regularizers:
+        for regularizer in self.regularizers if self.training else ():
             penalty = regularizer(
                 self.metric.compared(_rows(z, valid)),
                 self.metric.compared(self.metric.place(codebook)),
