@@ -35,6 +35,7 @@ def test_every_index_of_small_bases_in_the_order_of_counting(bases):
     digits = [list(reversed(d)) for d in itertools.product(*(range(b) for b in reversed(bases)))]
     indices = torch.arange(math.prod(bases))
     assert torch.equal(digits_to_index(torch.tensor(digits), bases), indices)
+    assert torch.equal(digits_to_index(torch.tensor(digits).float(), bases), indices)
     assert torch.equal(index_to_digits(indices, bases), torch.tensor(digits))
 
 
@@ -46,6 +47,8 @@ def test_wide_indices_are_exact(bases):
     digits = index_to_digits(indices, bases)
     assert ((digits >= 0) & (digits < torch.tensor(bases))).all()
     assert torch.equal(digits_to_index(digits, bases), indices)
+    if max(bases) <= 2**24:
+        assert torch.equal(digits_to_index(digits.float(), bases), indices)
     naive = [naive_index(row, bases) for row in digits.tolist()]
     assert naive == indices.tolist()
 

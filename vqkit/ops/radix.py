@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.shapes import Int
+from vqkit.shapes import Float, Int
 
 __all__ = ["check_bases", "digits_to_index", "index_to_digits"]
 
 MAX_INDEX_BITS = 62
+_EXACT_IN_FLOAT32 = 2**24
 
 
 def check_bases(bases: Sequence[int]) -> None:
@@ -30,21 +31,27 @@ def check_bases(bases: Sequence[int]) -> None:
 
 
 def digits_to_index(
-    digits: Int[Tensor, "*positions digits"], bases: Sequence[int]
+    digits: Int[Tensor, "*positions digits"] | Float[Tensor, "*positions digits"],
+    bases: Sequence[int],
 ) -> Int[Tensor, "*positions"]:
     """Join digits into an index, first digit fastest: ``sum_i digit_i prod_(j<i) base_j``.
+
+    Args:
+        digits: Integers, of a floating dtype of at least 24 bits as well.
+        bases: One per digit.
 
     >>> digits_to_index(torch.tensor([1, 2]), [8, 5])
     tensor(17)
     """
-    # Integer arithmetic throughout: a float dot product loses digits above 2^24.
-    digits = digits.long()
-    index = torch.zeros_like(digits[..., 0])
-    weight = 1
-    for digit, base in zip(digits.unbind(-1), bases, strict=True):
-        index = index + digit * weight
-        weight *= base
-    return index
+    # From the slowest on, so that no number on the way is above the index: float32 holds those
+    # below 2^24 exactly, and loses digits above.
+    columns = digits.unbind(-1)
+    if not digits.is_floating_point() or math.prod(bases) > _EXACT_IN_FLOAT32:
+        columns = tuple(column.long() for column in columns)
+    index = columns[-1]
+    for digit, base in zip(columns[-2::-1], bases[-2::-1], strict=True):
+        index = torch.add(digit, index, alpha=base)
+    return index.long()
 
 
 def index_to_digits(

@@ -85,38 +85,41 @@ class FSQ(Quantizer):
         return self.noise_probability > 0.0
 
     def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
-        # Bounded once, for the rounding and for the gradient.
-        grid = self._grid(z)
-        result = self._round(grid.detach(), z, valid)
-        return result._replace(codes=self._through(grid, result))
+        # Squashed once, for the rounding and for the gradient.
+        squashed = self._squash(z)
+        result = self._round(squashed.detach(), z, valid)
+        return result._replace(codes=self._through(squashed, result))
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
-        return self._round(self._grid(z.detach()), z, valid)
+        return self._round(self._squash(z.detach()), z, valid)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
-        return self._through(self._grid(z), assignment)
+        return self._through(self._squash(z), assignment)
 
-    def _round(self, grid: Tensor, z: Tensor, valid: Tensor | None) -> Assignment:
-        # Halves go up, as in the symmetric formula: torch.round sends them to the even neighbour. A
-        # NaN has no level: it takes the middle one and its gradient stays NaN.
-        digits = torch.floor(torch.nan_to_num(grid, nan=0.0) + (self._step + 0.5)).long()
-        digits = torch.minimum(digits.clamp_min_(0), self._level_counts - 1)
+    def _round(self, squashed: Tensor, z: Tensor, valid: Tensor | None) -> Assignment:
+        # The digits stay float32: an int64 is twice the memory, and slower. A NaN has no level: it
+        # takes the middle one and its gradient stays NaN. Halves go up, as in the symmetric
+        # formula: torch.round sends them to the even neighbour.
+        digits = torch.nan_to_num(squashed, nan=0.0).mul_(self._reach)
+        digits = digits.add_(self._step - self._shift + 0.5).floor_()
+        digits = digits.clamp_min_(0.0).clamp_max_(self._level_counts - 1.0)
         indices = digits_to_index(digits, self.levels)[..., None]
         noise = self._noise(z, valid)
-        return Assignment(self._codes(digits), indices, grid.new_zeros(()), {}, noise)
+        return Assignment(self._codes(digits), indices, z.new_zeros(()), {}, noise)
 
-    def _through(self, grid: Tensor, assignment: Assignment) -> Tensor:
+    def _through(self, squashed: Tensor, assignment: Assignment) -> Tensor:
         # The gradient passes the rounding, not the bound.
         codes = assignment.codes
-        if not grid.requires_grad and assignment.choice is None:
+        if not squashed.requires_grad and assignment.choice is None:
             return codes
-        bounded = grid / self._step
         if assignment.choice is not None:
-            codes = self._with_noise(bounded.detach(), codes, assignment.choice.keys)
-        return straight_through(bounded, codes)
+            codes = self._with_noise(squashed.detach(), codes, assignment.choice.keys)
+        # The shift has no gradient, and the value is that of the codes.
+        return straight_through(squashed * (self._reach / self._step), codes)
 
-    def _with_noise(self, bounded: Tensor, codes: Tensor, keys: Tensor | None) -> Tensor:
+    def _with_noise(self, squashed: Tensor, codes: Tensor, keys: Tensor | None) -> Tensor:
         assert keys is not None
+        bounded = self._grid(squashed) / self._step
         noise = uniform_noise(keys, 2 * self.dim).reshape(*codes.shape[:-1], 2, self.dim)
         shifted = bounded + (noise[..., 0, :] - 0.5) / self._step
         return torch.where(noise[..., 1, :] < self.noise_probability, shifted, codes)
@@ -126,18 +129,32 @@ class FSQ(Quantizer):
         codes = self._codes(index_to_digits(index.clamp_min(0), self.levels))
         return torch.where((index == NO_TOKEN)[..., None], 0.0, codes)
 
-    # One unit of the grid is one level: digit = round(grid + step), code = (digit - step) / step.
+    # The grid has a unit per level: ``grid = squashed reach - shift`` with squashed in [-1, 1]. Its
+    # rounding is the digit less the step, and the code is that over the step.
 
-    def _grid(self, z: Tensor) -> Tensor:
-        levels = self._level_counts.float()
-        half = (levels - 1.0) / 2.0
+    def _squash(self, z: Tensor) -> Tensor:
         if self.bound == "clamp":
-            return z.clamp(-1.0, 1.0) * self._step
+            return z.clamp(-1.0, 1.0)
         if self.symmetric:
-            return torch.tanh(z) * half
-        half = half * (1.0 + _MARGIN)
-        even = torch.where(levels % 2 == 0, 0.5, 0.0)
-        return torch.tanh(z + torch.atanh(even / half)) * half - even
+            return torch.tanh(z)
+        return (z + torch.atanh(self._shift / self._reach)).tanh_()
+
+    def _grid(self, squashed: Tensor) -> Tensor:
+        return squashed * self._reach - self._shift
+
+    @property
+    def _reach(self) -> Tensor:
+        """Grid units from the middle of the grid to its bounds."""
+        if self.bound == "clamp":
+            return self._step
+        half = (self._level_counts.float() - 1.0) / 2.0
+        return half if self.symmetric else half * (1.0 + _MARGIN)
+
+    @property
+    def _shift(self) -> Tensor:
+        """Grid units from the middle of the grid to zero, which is a level."""
+        halves = torch.where(self._level_counts % 2 == 0, 0.5, 0.0)
+        return halves if self.bound == "tanh" and not self.symmetric else halves.zero_()
 
     @property
     def _step(self) -> Tensor:
@@ -146,4 +163,4 @@ class FSQ(Quantizer):
         return (levels - 1.0) / 2.0 if self.symmetric else torch.floor(levels / 2.0)
 
     def _codes(self, digits: Tensor) -> Tensor:
-        return (digits - self._step) / self._step
+        return (digits - self._step).div_(self._step)
