@@ -84,15 +84,15 @@ class BinaryQuantizer(Quantizer):
         """Bring inputs to where they are compared with the codes."""
 
     def _index(self, z: Tensor) -> Tensor:
-        parts = (z > 0).split(self._widths, dim=-1)
-        return torch.stack([bits_to_index(part, self.order) for part in parts], dim=-1)
+        return self._joined(z > 0)
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         trains = self.training and torch.is_grad_enabled()
         recomputes = trains and in_backward()
         choice = self._noise(z, valid)
         placed = self._place(z)
-        codes = torch.where(z.detach() > 0, self._length, -self._length)
+        bits = z.detach() > 0
+        codes = self._codes(bits)
         loss, terms = self.loss(placed, codes, valid, trains_codebook=False)
         if self.entropy is not None and self.training:
             logits = placed * (4.0 * self._length / self.entropy.temperature)
@@ -107,7 +107,7 @@ class BinaryQuantizer(Quantizer):
                 self._statistics = entropies.statistics
             penalty, entropy_terms = self.entropy(entropies, 2**self.dim)
             loss, terms = loss + penalty, terms | entropy_terms
-        return Assignment(codes, self._index(z.detach()), loss, terms, choice)
+        return Assignment(codes, self._joined(bits), loss, terms, choice)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         return estimate(self.gradient, self._place(z), assignment.codes, assignment.choice)
@@ -116,6 +116,13 @@ class BinaryQuantizer(Quantizer):
         parts = []
         for index, width in zip(indices.unbind(-1), self._widths, strict=True):
             bits = index_to_bits(index.clamp_min(0), width, self.order)
-            codes = torch.where(bits, self._length, -self._length)
-            parts.append(torch.where((index == NO_TOKEN)[..., None], 0.0, codes))
+            parts.append(torch.where((index == NO_TOKEN)[..., None], 0.0, self._codes(bits)))
         return torch.cat(parts, dim=-1)
+
+    def _joined(self, bits: Tensor) -> Tensor:
+        parts = bits.split(self._widths, dim=-1)
+        return torch.stack([bits_to_index(part, self.order) for part in parts], dim=-1)
+
+    def _codes(self, bits: Tensor) -> Tensor:
+        # A third of the time of torch.where between two numbers, and exact.
+        return bits.float().mul_(2.0 * self._length).sub_(self._length)
