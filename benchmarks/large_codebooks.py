@@ -39,13 +39,12 @@ COLOURS = {
     "VQ": "C3",
     "factorised": "C1",
     "SimVQ": "C2",
-    "VQGAN-LC, centres": "C0",
-    "VQGAN-LC, samples": "C4",
+    "VQGAN-LC": "C0",
 }
 # Where usage is measured before the end, as parts of the steps, and over how many tokens per code.
 CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 2
 TOKENS_PER_CODE = (1, 2, 5, 10, 20, 50)
-TABLE_PATCHES_PER_CODE, TABLE_ITERATIONS = 20, 2
+TABLE_PATCHES_PER_CODE = 20
 AT_ONCE = 65_536
 
 
@@ -64,14 +63,14 @@ def main(words: list[str] | None = None) -> None:
     settings = {name: getattr(arguments, name) for name in ("steps", "batch", "learning_rate")}
     sizes = {"training_patches": len(training), "held_out_patches": len(held_out)}
     results = {"environment": describe_environment("numba"), **sizes, **settings, "runs": []}
-    done = kept_runs(arguments.output, results)
+    runs = kept_runs(arguments.output, results)
+    results["runs"] = list(runs.values())
     features = None
-    if any(method.startswith("VQGAN-LC") for method in arguments.methods):
+    if "VQGAN-LC" in arguments.methods:
         features = pretrained_features(training, arguments)
     for size in arguments.codes:
         for method in arguments.methods:
-            if (method, size) in done:
-                results["runs"].append(done[method, size])
+            if (method, size) in runs:
                 continue
             start = time.perf_counter()
             torch.manual_seed(0)
@@ -80,10 +79,11 @@ def main(words: list[str] | None = None) -> None:
             run = train(quantizer, training, held_out, arguments)
             run = {"method": method, "codebook_size": size, **run}
             run["seconds"] = {**seconds, **run["seconds"]}
-            results["runs"].append(run)
+            runs[method, size] = run
+            results["runs"] = [runs[key] for key in sorted(runs, key=place_in_report)]
             final = run["usage_by_tokens"][-1]
             print(
-                f"{method:17} {size:7,}  usage {final['usage']:.3f}  corrected "
+                f"{method:10} {size:7,}  usage {final['usage']:.3f}  corrected "
                 f"{final['relative_usage']:.3f}  {run['psnr_db']:.2f} dB  {run['seconds']}",
                 flush=True,
             )
@@ -91,6 +91,12 @@ def main(words: list[str] | None = None) -> None:
             if arguments.output:
                 write(results, arguments.output)
     print(as_report(results))
+
+
+def place_in_report(run: tuple[str, int]) -> tuple[int, int]:
+    """By size, then in the order of the methods."""
+    method, size = run
+    return size, list(COLOURS).index(method)
 
 
 def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-arg]
@@ -176,18 +182,15 @@ def pretrained_features(training: Tensor, arguments: argparse.Namespace) -> Tens
     return features / features.square().sum(1).mean().sqrt()
 
 
-class FeatureTable(Table):
-    """The features of random patches, or their centres by vqkit's own clustering."""
+class ClusteredTable(Table):
+    """Centres of features, by vqkit's own clustering."""
 
-    def __init__(self, features: Tensor, clustered: bool) -> None:
+    def __init__(self, features: Tensor) -> None:
         self.features = features
-        self.clustered = clustered
 
     def __call__(self, num_codes: int, dim: int) -> Tensor:
-        if not self.clustered:
-            return self.features[:num_codes]
         rows = self.features[: TABLE_PATCHES_PER_CODE * num_codes]
-        centres, _ = minibatch_kmeans(rows.split(AT_ONCE), num_codes, iterations=TABLE_ITERATIONS)
+        centres, _ = minibatch_kmeans(rows.split(AT_ONCE), num_codes, iterations=0)
         return centres
 
 
@@ -203,9 +206,7 @@ def quantizer_of(method: str, size: int, features: Tensor | None) -> Quantizer:
         )
     else:
         assert features is not None
-        clustered = method == "VQGAN-LC, centres"
-        table = FeatureTable(features, clustered)
-        inner = ProjectedVQ(CODE_DIM if clustered else LATENT_DIM, size, FEATURES, table=table)
+        return ProjectedVQ(LATENT_DIM, size, FEATURES, table=ClusteredTable(features))
     return Factorized(inner, LATENT_DIM)
 
 
@@ -292,19 +293,18 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         f"- factorised: projected to {CODE_DIM} dims, unit codes that are parameters, no revival "
         "(ViT-VQGAN).",
         f"- SimVQ: {LATENT_DIM} dims, random frozen table, one trained matrix.",
-        f"- VQGAN-LC: frozen table of the {FEATURES} features of an autoencoder without quantizer, "
-        "trained as long before, in the place of the paper's CLIP (the others have no such "
-        "training), and a trained projection of the table. *Centres*, as in the paper: "
-        f"`minibatch_kmeans` ({TABLE_ITERATIONS} steps, {TABLE_PATCHES_PER_CODE} patches per "
-        f"code), projected to {CODE_DIM} dims. *Samples*: the features of random patches, "
-        f"projected to {LATENT_DIM} dims. Clustering moves codes to where patches are rare.",
+        f"- VQGAN-LC: {LATENT_DIM} dims, frozen table, trained projection. The table has the "
+        "centres that `minibatch_kmeans` finds in one pass, without Lloyd steps, over at most "
+        f"{TABLE_PATCHES_PER_CODE} patches per code, in the {FEATURES} features of an autoencoder "
+        "without quantizer, trained as long before: the place of the paper's CLIP. The other three "
+        "have no such training.",
         "",
         "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
         "uniform source over as many tokens. A source that is not uniform, as photos are not, "
         "shows its rare codes late: the same model is given at several numbers of tokens. (The "
         "papers' own figures are over the validation images of ImageNet: 128 tokens per code at "
-        "100,000 codes, 195 at 65,536.) Learning rate, normalisation and the size of the table "
-        "were chosen by the usage of 16,384 codes on these held-out patches. "
+        "100,000 codes, 195 at 65,536.) Learning rate, normalisation, and size, clustering and "
+        "dims of the table were chosen by the usage of 16,384 codes on these held-out patches. "
         "*Perplexity* is relative to K, over all tokens, as is PSNR.",
         "",
         "| codes | quantizer | "
