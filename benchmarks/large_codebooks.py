@@ -77,7 +77,8 @@ def main(words: list[str] | None = None) -> None:
             quantizer = quantizer_of(method, size, features)
             seconds = {"building": round(time.perf_counter() - start, 1)}
             run = train(quantizer, training, held_out, arguments)
-            run = {"method": method, "codebook_size": size, **run}
+            threads = {"torch_threads": torch.get_num_threads()}
+            run = {"method": method, "codebook_size": size, **threads, **run}
             run["seconds"] = {**seconds, **run["seconds"]}
             runs[method, size] = run
             results["runs"] = [runs[key] for key in sorted(runs, key=place_in_report)]
@@ -304,13 +305,13 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         "shows its rare codes late: the same model is given at several numbers of tokens. (The "
         "papers' own figures are over the validation images of ImageNet: 128 tokens per code at "
         "100,000 codes, 195 at 65,536.) Learning rate, normalisation, and size, clustering and "
-        "dims of the table were chosen by the usage of 16,384 codes on these held-out patches. "
+        "dims of the table were chosen by usage on these held-out patches, mostly of 16,384 codes. "
         "*Perplexity* is relative to K, over all tokens, as is PSNR.",
         "",
         "| codes | quantizer | "
         + " | ".join(f"corrected, {count} K tokens" for count in TOKENS_PER_CODE)
-        + " | usage | perplexity | PSNR in dB | table | training |",
-        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 5),
+        + " | usage | perplexity | PSNR in dB | table | training | threads |",
+        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 6),
     ]
     for run in results["runs"]:
         levels, size = run["usage_by_tokens"], run["codebook_size"]
@@ -319,6 +320,7 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         cells += [f"{levels[-1]['usage']:.1%}", f"{levels[-1]['perplexity'] / size:.1%}"]
         cells += [f"{run['psnr_db']:.2f}"]
         cells += [f"{run['seconds'][part]:.0f} s" for part in ("building", "training")]
+        cells += [f"{run['torch_threads']}"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "![Usage](large-codebooks-cpu.png)"]
     return "\n".join(lines) + "\n"
