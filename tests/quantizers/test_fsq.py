@@ -278,6 +278,13 @@ def test_more_than_62_bits_are_refused_and_the_way_out_is_named():
         FSQ([4] * 31 + [2])
 
 
+def test_levels_that_float32_does_not_tell_apart_are_refused():
+    largest = FSQ([2**24], bound="clamp")
+    assert int(largest.encode(torch.ones(1, 1, 1))) == 2**24 - 1
+    with pytest.raises(ConfigError, match=r"2\^24 per dimension, got 16777217"):
+        FSQ([2**24 + 1])
+
+
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_an_unknown_bound_is_refused():
     with pytest.raises(ConfigError, match="'tanh' or 'clamp', got 'sigmoid'"):

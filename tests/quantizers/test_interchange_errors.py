@@ -6,6 +6,7 @@ from vector_quantize_pytorch import ResidualVQ, VectorQuantize
 
 from vqkit.errors import ConfigError
 from vqkit.quantizers import (
+    BSQ,
     FSQ,
     LFQ,
     from_dac,
@@ -186,6 +187,8 @@ def test_lfq_of_other_bits():
         from_vector_quantize_pytorch({"mask": mask}, inside=LFQ(4, order="big"))
     with pytest.raises(ConfigError, match="highest first, got"):
         from_vector_quantize_pytorch({"mask": mask.flip(0)}, inside=LFQ(3, order="big"))
+    with pytest.raises(ConfigError, match="one codebook, got 2"):
+        from_vector_quantize_pytorch({"mask": mask}, inside=BSQ(6, bits=[3, 3], order="big"))
     with pytest.raises(ConfigError, match='Pass order="big"'):
         from_vector_quantize_pytorch({"mask": mask}, inside=LFQ(3))
 

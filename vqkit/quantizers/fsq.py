@@ -18,6 +18,7 @@ __all__ = ["FSQ"]
 # The bound reaches this much past the outermost level (paper, appendix A.1, where it is a
 # shrinkage; growing it instead keeps the outermost levels reachable).
 _MARGIN = 1e-3
+_MAX_LEVELS = 2**24
 
 
 @final
@@ -41,7 +42,7 @@ class FSQ(Quantizer):
     The index is the digits in mixed radix, first dimension fastest, in integers throughout.
 
     Raises:
-        ConfigError: A level below 2, more than 2^62 codes, or no probability.
+        ConfigError: Levels below 2 or above 2^24, more than 2^62 codes, or no probability.
 
     >>> quantizer = FSQ([8, 5, 5])
     >>> quantizer.codebook_sizes, quantizer.decode(torch.tensor([[[100]]])).tolist()
@@ -59,6 +60,11 @@ class FSQ(Quantizer):
     ) -> None:
         super().__init__()
         check_bases(levels)
+        if max(levels) > _MAX_LEVELS:
+            raise ConfigError(
+                f"FSQ levels: expected at most 2^24 per dimension, got {max(levels)}. Float32 does "
+                "not tell more apart: use more dimensions."
+            )
         if bound not in ("tanh", "clamp"):
             raise ConfigError(f"FSQ bound: expected 'tanh' or 'clamp', got {bound!r}.")
         if not 0.0 <= noise_probability <= 1.0:
@@ -153,8 +159,9 @@ class FSQ(Quantizer):
     @property
     def _shift(self) -> Tensor:
         """Grid units from the middle of the grid to zero, which is a level."""
-        halves = torch.where(self._level_counts % 2 == 0, 0.5, 0.0)
-        return halves if self.bound == "tanh" and not self.symmetric else halves.zero_()
+        if self.symmetric or self.bound == "clamp":
+            return torch.zeros_like(self._step)
+        return torch.where(self._level_counts % 2 == 0, 0.5, 0.0)
 
     @property
     def _step(self) -> Tensor:

@@ -60,13 +60,11 @@ def from_vector_quantize_pytorch(
     (16, 16, 16)
     """
     if inside is not None:
-        weights = Weights.find(
-            state,
-            f"{_LIBRARY} {type(inside).__name__}",
-            r"project_in(\.0)?\.weight" if isinstance(inside, FSQ) else "mask",
-            "project_in.weight" if isinstance(inside, FSQ) else "mask",
-        )
-        if not isinstance(inside, FSQ):
+        library = f"{_LIBRARY} {type(inside).__name__}"
+        if isinstance(inside, FSQ):
+            weights = Weights.find(state, library, r"project_in(\.0)?\.weight", "project_in.weight")
+        else:
+            weights = Weights.find(state, library, "mask", "mask")
             _check_bits(inside, weights)
         quantizer = projected(inside, weights, "project_in", "project_out")
     else:
@@ -87,6 +85,11 @@ def _check_bits(inside: LFQ | BSQ, weights: Weights) -> None:
         raise ConfigError(
             f"{_LIBRARY} weights: expected the place values of bits, highest first, got "
             f"{place_values.tolist()}. Is it the state dict of another model?"
+        )
+    if isinstance(inside, BSQ) and inside.num_codebooks > 1:
+        raise ConfigError(
+            f"{_LIBRARY} BSQ: expected one codebook, got {inside.num_codebooks}. There every "
+            "codebook has a sphere of its own, which cannot be read."
         )
     if inside.order != "big":
         raise ConfigError(
