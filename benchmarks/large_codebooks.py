@@ -35,12 +35,7 @@ from vqkit.quantizers import (
 SIZES = (16_384, 65_536, 100_000)
 PATCH, PIXELS, WIDTH = 8, 3 * 8**2, 256
 LATENT_DIM, CODE_DIM, FEATURES = 16, 8, 16
-COLOURS = {
-    "VQ": "C3",
-    "factorised": "C1",
-    "SimVQ": "C2",
-    "VQGAN-LC": "C0",
-}
+COLOURS = {"VQ": "C3", "factorised": "C1", "SimVQ": "C2", "VQGAN-LC": "C0"}
 # Where usage is measured before the end, as parts of the steps, and over how many tokens per code.
 CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 2
 TOKENS_PER_CODE = (1, 2, 5, 10, 20, 50)
@@ -61,8 +56,10 @@ def main(words: list[str] | None = None) -> None:
 
     training, held_out = read_patches(arguments.images)
     settings = {name: getattr(arguments, name) for name in ("steps", "batch", "learning_rate")}
-    sizes = {"training_patches": len(training), "held_out_patches": len(held_out)}
-    results = {"environment": describe_environment("numba"), **sizes, **settings, "runs": []}
+    settings |= {"training_patches": len(training), "held_out_patches": len(held_out)}
+    settings |= {"tokens_per_code": list(TOKENS_PER_CODE), "dims": [LATENT_DIM, CODE_DIM, FEATURES]}
+    settings |= {"table_patches_per_code": TABLE_PATCHES_PER_CODE}
+    results = {"environment": describe_environment("numba"), **settings, "runs": []}
     runs = kept_runs(arguments.output, results)
     results["runs"] = list(runs.values())
     features = None
@@ -107,7 +104,7 @@ def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-
         return {}
     earlier = json.loads(path.read_text())
     settings = results.keys() - {"environment", "runs"}
-    if any(earlier[name] != results[name] for name in settings):
+    if any(earlier.get(name) != results[name] for name in settings):
         return {}
     return {(run["method"], run["codebook_size"]): run for run in earlier["runs"]}
 
@@ -123,7 +120,7 @@ def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
 def read_patches(folders: list[Path]) -> tuple[Tensor, Tensor]:
     """Patches ``[n, 192]`` as uint8, in random order: to train on, and of other photos to measure.
 
-    Half of the photos each, cut eight times from other corners.
+    Half of the photos each, cut eight times, each from another corner.
     """
     sources: list[ImageSource] = [ImageFolder(folder) for folder in folders] or [Photos()]
     photos = [(source, index) for source in sources for index in range(len(source))]
