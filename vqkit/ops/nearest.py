@@ -3,7 +3,6 @@
 import functools
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Literal
 
@@ -14,6 +13,7 @@ from vqkit.errors import ConfigError, MissingExtraError, ShapeError
 from vqkit.ops.nearest_exact import nearest_exactly
 from vqkit.ops.nearest_scores import CentredCodes, Search, centre_codes, rows_at_once
 from vqkit.ops.nearest_tiled import TiledSearch
+from vqkit.ops.threads import on_all_threads, shares_threads_of_torch
 from vqkit.shapes import Bool, Float, Int
 
 __all__ = ["nearest_code"]
@@ -97,25 +97,25 @@ def _nearest_by_score(
     search, num_threads = _search(codes, backend, len(z) * codebook.numel())
     size = max(1, _ELEMENTS_AT_ONCE // z.shape[1])
     if num_threads > 1:
-        size = -(-len(z) // (_TASKS_PER_THREAD * num_threads))
-        size = min(size, rows_at_once(z.shape[1], z.device))
+        size = min(size, -(-len(z) // (_TASKS_PER_THREAD * num_threads)))
+        if not shares_threads_of_torch():
+            size = min(size, rows_at_once(z.shape[1], z.device))
     indices = torch.empty(len(z), dtype=torch.int64, device=z.device)
     doubtful = torch.empty(len(z), dtype=torch.bool, device=z.device)
 
-    def decide(start: int) -> None:
-        rows = slice(start, start + size)
+    def decide(task: int) -> None:
+        rows = slice(task * size, (task + 1) * size)
         queries, lengths = codes.queries(z[rows])
         found = search(queries)
         indices[rows] = found.indices
         doubtful[rows] = codes.doubtful(found, lengths)
 
-    starts = range(0, len(z), size)
-    if num_threads == 1:
-        for start in starts:
-            decide(start)
+    num_tasks = -(-len(z) // size)
+    if num_threads > 1:
+        on_all_threads(decide, num_tasks)
     else:
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(decide, starts))
+        for task in range(num_tasks):
+            decide(task)
     return indices, doubtful
 
 

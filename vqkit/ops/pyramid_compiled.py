@@ -1,11 +1,10 @@
 """Projection, index and vector of a pyramid on a CPU, compiled by numba (extra ``fast``).
 
 The same arithmetic as the torch code, number for number and without fused or reordered operations,
-so that both give the same integers. Rows are spread over torch's number of threads.
+so that both give the same integers. Rows are spread over torch's threads.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, no_type_check
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from vqkit.ops.pyramid import LEAST_GAIN, MAX_EXCHANGES, PEAK
 from vqkit.ops.pyramid_table import PyramidTable
+from vqkit.ops.threads import on_all_threads
 
 __all__ = ["project", "to_index", "to_vector"]
 
@@ -46,19 +46,11 @@ def to_vector(words: Tensor, table: PyramidTable, dim: int, pulses: int) -> Tens
 def _for_all_rows(
     kernel: Callable[..., None], source: Tensor, target: Tensor, *arguments: Any
 ) -> None:
-    starts = range(0, len(source), _ROWS_PER_TASK)
-
-    def run(start: int) -> None:
-        rows = slice(start, start + _ROWS_PER_TASK)
+    def run(task: int) -> None:
+        rows = slice(task * _ROWS_PER_TASK, (task + 1) * _ROWS_PER_TASK)
         kernel(source[rows].numpy(), target[rows].numpy(), *arguments)
 
-    num_threads = min(torch.get_num_threads(), len(starts))
-    if num_threads <= 1:
-        for start in starts:
-            run(start)
-    else:
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(run, starts))
+    on_all_threads(run, -(-len(source) // _ROWS_PER_TASK))
 
 
 def _compile(function: Callable[..., None]) -> Any:

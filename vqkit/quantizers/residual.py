@@ -140,8 +140,14 @@ class Residual(Quantizer):
         assert isinstance(level, Quantizer)
         return level
 
-    def _scale(self, i: int, like: Tensor) -> Tensor:
-        return like.new_tensor([scale**i for scale in self._scales])
+    def _scaled(self, codes: Tensor, i: int) -> Tensor:
+        scale = self._scale(i, codes)
+        return codes if scale is None else codes * scale
+
+    def _scale(self, i: int, like: Tensor) -> Tensor | None:
+        """Scale of a level; None is one, for which an operation on all tokens would be wasted."""
+        scales = [scale**i for scale in self._scales]
+        return None if scales == [1.0] else like.new_tensor(scales)
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         trains = self.training and torch.is_grad_enabled()
@@ -163,11 +169,11 @@ class Residual(Quantizer):
             if num_levels is not None:
                 kept = (num_levels > i)[:, None].expand(z.shape[:-1])
                 used = kept if valid is None else kept & valid
-            level_input = residual / scale
+            level_input = residual if scale is None else residual / scale
             if used is not None:
                 level_input = torch.where(used[..., None], level_input, 0.0)
             result = level._assign(level_input, used)
-            codes = result.codes * scale
+            codes = self._scaled(result.codes, i)
             level_indices = result.indices
             if used is not None:
                 codes = torch.where(used[..., None], codes, 0.0)
@@ -192,7 +198,7 @@ class Residual(Quantizer):
         # Summed in the order of _assign, from zero: equal bits.
         total = torch.zeros(*indices.shape[:-1], self.dim, device=indices.device)
         for i, part in enumerate(indices.split(self.inner.num_codebooks, dim=-1)):
-            total = total + self._level(i)._lookup(part) * self._scale(i, total)
+            total = total + self._scaled(self._level(i)._lookup(part), i)
         return total
 
     @property

@@ -260,6 +260,21 @@ def check_evaluation_is_pure(quantizer: Quantizer) -> None:
 
 
 @_check
+def check_inference_mode(quantizer: Quantizer) -> None:
+    """``inference_mode`` gives what evaluation gives, and training goes on after it."""
+    ready = _ready(quantizer)
+    z = _latents(ready)
+    expected = ready.eval()(z)
+    with torch.inference_mode():
+        found = ready(z)
+        decoded = ready.decode(found.indices)
+    _require(torch.equal(found.indices, expected.indices), "other indices in inference mode")
+    _require(torch.equal(found.quantized, expected.quantized), "other codes in inference mode")
+    _require(torch.equal(decoded, expected.quantized), "decode differs in inference mode")
+    _train_step(ready.train(), z)
+
+
+@_check
 def check_positions_are_independent(quantizer: Quantizer) -> None:
     """A position's index depends neither on its neighbours nor on the batch.
 
