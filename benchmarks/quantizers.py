@@ -308,7 +308,8 @@ def _step(quantizer: nn.Module, z: Tensor) -> None:
         quantized, _, *losses = output
     # What a decoder sends back costs the quantizer nothing to compute.
     arriving = torch.ones(()).expand_as(quantized)
-    torch.autograd.backward([quantized, sum(loss.sum() for loss in losses)], [arriving, None])
+    losses = [loss.sum() for loss in losses if loss.requires_grad]
+    torch.autograd.backward([quantized, *losses], [arriving] + [None] * len(losses))
 
 
 def _extra_memory_bytes(

@@ -41,20 +41,24 @@ class _RotationTrick(torch.autograd.Function):
         z_norm = z.norm(dim=-1, keepdim=True)
         quantized_norm = quantized.norm(dim=-1, keepdim=True)
         tiny = torch.finfo(z.dtype).tiny
-        u = z / z_norm.clamp_min(tiny)
-        v = quantized / quantized_norm.clamp_min(tiny)
+        ratio = (quantized_norm / z_norm.clamp_min(tiny)).clamp(max=ctx.max_ratio)
+        # With u = z/|z| and v = q/|q|: R = I - 2 r r^T + 2 v u^T, where r = (u + v)/|u + v|, hence
+        # R^T g = g - 2 r (r.g) + 2 u (v.g), a combination of g, z and q. Their factors are numbers
+        # per vector: written in u, v and r it would take twice as many passes over memory.
+        # Below this length, whose reciprocal is still far from infinity, a vector counts as zero.
+        shortest = tiny**0.5
+        u = torch.where(z_norm > shortest, 1 / z_norm.clamp_min(shortest), 0.0)
+        v = torch.where(quantized_norm > shortest, 1 / quantized_norm.clamp_min(shortest), 0.0)
+        square = torch.addcmul(z * u, quantized, v).square_().sum(-1, keepdim=True)
         # Antiparallel vectors have no plane to rotate in: r = 0 leaves I + 2 v u^T. Nor has z = 0 a
         # direction: there R = I.
-        between = torch.where(z_norm > 0, u + v, 0.0)
-        r = between / between.norm(dim=-1, keepdim=True).clamp_min(tiny)
-        ratio = (quantized_norm / z_norm.clamp_min(tiny)).clamp(max=ctx.max_ratio)
-        # R = I - 2 r r^T + 2 v u^T, hence R^T g = g - 2 r (r.g) + 2 u (v.g).
-        turned = (
-            gradient
-            - 2 * r * (r * gradient).sum(-1, keepdim=True)
-            + 2 * u * (v * gradient).sum(-1, keepdim=True)
-        )
-        return ratio * turned, gradient, None
+        twice = torch.where((u > 0) & (square > 0), 2 / square.clamp_min(tiny), 0.0)
+        u_gradient = u * (z * gradient).sum(-1, keepdim=True)
+        v_gradient = v * (quantized * gradient).sum(-1, keepdim=True)
+        mirrored = twice * (u_gradient + v_gradient)
+        turned = torch.addcmul(gradient, z, u * (2 * v_gradient - mirrored))
+        turned.addcmul_(quantized, v * mirrored, value=-1).mul_(ratio)
+        return turned, gradient, None
 
 
 class _Directional(torch.autograd.Function):
