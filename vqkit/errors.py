@@ -4,6 +4,7 @@ A message reads: *What failed: expected X, got Y (where). Fix.*
 """
 
 __all__ = [
+    "CodingError",
     "ConfigError",
     "MediaError",
     "MissingExtraError",
@@ -16,6 +17,10 @@ __all__ = [
 
 class VqkitError(Exception):
     """Base of every error that vqkit raises on purpose."""
+
+
+class CodingError(VqkitError, ValueError):
+    """Bytes that no entropy coder of this kind writes."""
 
 
 class ConfigError(VqkitError, ValueError):

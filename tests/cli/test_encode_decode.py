@@ -174,6 +174,19 @@ def test_first_codebooks_alone(run: Run, pictures: Path, tmp_path: Path) -> None
     assert "has 3 codebook(s)" in ran.err
 
 
+def test_a_picture_of_one_colour_is_coded_smaller(run: Run, model: Path, tmp_path: Path) -> None:
+    picture, sizes = tmp_path / "white.png", {}
+    Image.new("RGB", (640, 480), "white").save(picture)
+    for coder in ("auto", "fixed"):
+        file = tmp_path / f"{coder}.vqt"
+        options = ("-m", model, "--trust", "tests", "--coder", coder)
+        assert run("encode", picture, *options, "-o", file).status == 0
+        assert run("verify", file).status == 0
+        sizes[coder] = file.stat().st_size
+    assert read_tokens(tmp_path / "auto.vqt").same_as(read_tokens(tmp_path / "fixed.vqt"))
+    assert sizes["auto"] < 0.3 * sizes["fixed"]
+
+
 def test_another_model_is_named(run: Run, model: Path, pictures: Path, tmp_path: Path) -> None:
     tiny_tokenizer("image/other", gain=0.5).save_pretrained(tmp_path / "other")
     file = tmp_path / "a.vqt"

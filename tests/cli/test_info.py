@@ -55,6 +55,7 @@ def test_token_file_as_json(run: Run, file: Path) -> None:
                 "payload_bytes": payload_bytes,
                 "num_chunks": 1,
                 "modes": [0],
+                "coding": "fixed width",
             }
         ],
     }
@@ -98,6 +99,7 @@ def test_in_words(run: Run, model: Path, file: Path, monkeypatch: pytest.MonkeyP
     assert first.startswith(f"{file}\n")
     assert "media: image, height 50, width 70" in first
     assert "7 x 9 positions, 1 codebook(s) of 512 codes" in first
+    assert "coding of tokens: fixed width, 71 bytes (71 nominal)" in first
     assert f"model here: {model}" in first
     assert f"{file.stat().st_size:,} bytes" in first
     assert "stride: 8 x 8" in second

@@ -58,6 +58,27 @@ def speech() -> Tokens:
     )
 
 
+def drawing() -> Tokens:
+    """Few of many codes, in two levels; indices of the second are too large for one table."""
+    random = np.random.Generator(np.random.PCG64(7))
+    few = random.integers(0, 8, (10, 20), dtype=np.int64) ** 2
+    fewer = random.integers(0, 3, (10, 20), dtype=np.int64) * 300_003
+    levels = TokenStream(
+        torch.from_numpy(np.stack([few, fewer], axis=-1))[None],
+        (64, 1 << 20),
+        ("height", "width"),
+    )
+    media = {"height": 160, "width": 320}
+    return Tokens({"tokens": levels}, (media,), "image", "image/example", FINGERPRINT)
+
+
+def silence() -> Tokens:
+    """One code all the time: almost no bits."""
+    still = TokenStream(torch.full((1, 700, 1), 3), (1024,), ("time",))
+    media = {"samples": 224_000, "sample_rate_hz": 16_000, "channels": 1}
+    return Tokens({"tokens": still}, (media,), "audio", "audio/example", FINGERPRINT)
+
+
 def clip() -> Tokens:
     """Three axes, codebooks of every kind of size."""
     return Tokens(
@@ -83,4 +104,6 @@ SAMPLES = {
     "tiny": (tiny(), None),
     "speech": (speech(), 20),
     "clip": (clip(), 2),
+    "drawing": (drawing(), 5),
+    "silence": (silence(), None),
 }

@@ -36,6 +36,13 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
     add_codebooks_option(parser, "write")
+    parser.add_argument(
+        "--coder",
+        choices=("auto", "fixed"),
+        default="auto",
+        help="auto: the smallest file; fixed: a size that depends on the shape alone "
+        "(default: auto)",
+    )
     add_output_options(
         parser,
         default="Default: beside each input, its name with .vqt after it.",
@@ -62,7 +69,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
         tokens = first_codebooks(tokenizer.encode([media]), arguments.codebooks)
-        facts = facts_of(write_tokens(tokens, target.open(), overwrite=target.force))
+        info = write_tokens(tokens, target.open(), overwrite=target.force, coder=arguments.coder)
+        facts = facts_of(info)
         console.detail(
             f"{printable(job.source.name)} -> {printable(target.name)}: {facts['num_tokens']:,} "
             f"tokens, {facts['size_bytes']:,} bytes, {facts['bits_per_pixel']:.4f} bits per pixel"

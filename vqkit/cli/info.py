@@ -108,6 +108,7 @@ def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
                 "payload_bytes": stream.payload_bytes,
                 "num_chunks": stream.num_chunks,
                 "modes": list(stream.modes),
+                "coding": stream.coding,
             }
             for stream in info.streams
         ],
@@ -177,6 +178,10 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         shape = " x ".join(map(str, stream["shape"])) or "1"
         rows[f"stream {stream['name']}"] = (
             f"{shape} positions, {len(sizes)} codebook(s) of {', '.join(map(str, sizes))} codes"
+        )
+        rows[f"coding of {stream['name']}"] = (
+            f"{stream['coding']}, {stream['payload_bytes']:,} bytes "
+            f"({stream['nominal_bits'] / 8:,.0f} nominal)"
         )
     rows["size"] = f"{facts['size_bytes']:,} bytes, of them {facts['overhead_bytes']:,} not tokens"
     if facts["bits_per_pixel"] is not None:

@@ -17,7 +17,7 @@ from vqkit.errors import ConfigError
 from vqkit.files.format_error import NEWER, FormatError
 from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.limits import Limits
-from vqkit.files.modes import FIXED_WIDTH, coding_mode, max_payload_bytes
+from vqkit.files.modes import check_coder, coding_mode, encode_chunk, max_payload_bytes
 from vqkit.files.reader import Reader
 
 __all__ = ["FORMAT_VERSION", "Chunk", "Contents", "encode", "read", "read_index"]
@@ -72,7 +72,10 @@ class Contents:
 
 
 def encode(
-    header: FileHeader, arrays: Mapping[str, Indices], chunk_rows: int | None = None
+    header: FileHeader,
+    arrays: Mapping[str, Indices],
+    chunk_rows: int | None = None,
+    coder: str = "auto",
 ) -> bytes:
     """The whole file.
 
@@ -80,10 +83,13 @@ def encode(
         header: describes ``arrays``; its streams are sorted by name.
         arrays: by stream, int64 ``[*shape, codebooks]``.
         chunk_rows: rows of the first axis in a chunk; None for as many as make a million symbols.
+        coder: one of `vqkit.files.modes.CODERS`: which coding modes each chunk may choose from.
 
     Raises:
+        ConfigError: if there is no such coder, or ``chunk_rows`` is not positive.
         FormatError: if the file would go beyond the default `Limits`.
     """
+    check_coder(coder)
     limits = Limits()
     text = header.to_bytes()
     limits.check("header_bytes", len(text), "bytes of header")
@@ -96,8 +102,8 @@ def encode(
     for number, positions in _in_rounds(cuts):
         stream = header.streams[number]
         rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))[positions]
-        payload = FIXED_WIDTH.encode(rows, stream.codebook_sizes)
-        chunk = Chunk(number, FIXED_WIDTH.number, rows.size, len(payload))
+        mode, payload = encode_chunk(rows, stream.codebook_sizes, coder)
+        chunk = Chunk(number, mode, rows.size, len(payload))
         tally.add(chunk)
         fields = chunk.to_bytes()
         parts += [fields, payload, _crc(fields + payload)]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqkit.files.container import FORMAT_VERSION, Contents
+from vqkit.files.modes import mode_name
 
 __all__ = ["StreamInfo", "TokenFileInfo"]
 
@@ -25,6 +26,11 @@ class StreamInfo:
     payload_bytes: int
     num_chunks: int
     modes: tuple[int, ...]
+
+    @property
+    def coding(self) -> str:
+        """The coding modes by name, or by number where this version does not know them."""
+        return ", ".join(map(mode_name, self.modes)) or "no chunks"
 
 
 @dataclass(frozen=True)

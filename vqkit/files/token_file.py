@@ -52,6 +52,7 @@ def write_tokens(
     *,
     overwrite: bool = False,
     chunk_rows: int | None = None,
+    coder: str = "auto",
     check: bool = True,
 ) -> TokenFileInfo:
     """Write the tokens of one item as a token file.
@@ -64,12 +65,15 @@ def write_tokens(
         overwrite: replace an existing file.
         chunk_rows: rows of the first axis (rows of an image, frames) that can be decoded on their
             own; None for chunks of a million tokens.
+        coder: ``auto`` codes every chunk as what is smallest, ``fixed`` at fixed width: the size
+            then depends on the shape alone.
         check: decode what was written and compare it before reporting success.
 
     Raises:
+        ConfigError: if ``chunk_rows`` or ``coder`` make no sense.
         TokenFileError: if the file exists, cannot be written, or does not read back the same.
     """
-    data = dumps(tokens, chunk_rows=chunk_rows)
+    data = dumps(tokens, chunk_rows=chunk_rows, coder=coder)
     if isinstance(target, Writable):
         if check:
             _check_same(loads(data), tokens, _stream_name(target))
@@ -109,10 +113,13 @@ def read_tokens(source: Source, *, limits: Limits | None = None) -> Tokens:
     return Tokens(streams, (header.media,), header.modality, header.tokenizer, header.fingerprint)
 
 
-def dumps(tokens: Tokens, *, chunk_rows: int | None = None) -> bytes:
+def dumps(tokens: Tokens, *, chunk_rows: int | None = None, coder: str = "auto") -> bytes:
     """The token file of one item as bytes; the same tokens give the same bytes everywhere.
 
+    ``chunk_rows`` and ``coder`` are those of `write_tokens`.
+
     Raises:
+        ConfigError: if they make no sense.
         TokenFileError: if there is more than one item, or more tokens than a file may hold.
 
     Example:
@@ -147,7 +154,7 @@ def dumps(tokens: Tokens, *, chunk_rows: int | None = None) -> bytes:
         ),
     )
     try:
-        return container.encode(header, arrays, chunk_rows)
+        return container.encode(header, arrays, chunk_rows, coder)
     except FormatError as error:
         raise TokenFileError(
             f"Cannot write tokens: {error.what}. "
