@@ -11,7 +11,8 @@ from tests.cli.tiny import tiny_tokenizer
 @pytest.fixture
 def file(run: Run, model: Path, pictures: Path, tmp_path: Path) -> Path:
     path = tmp_path / "photo.vqt"
-    run("encode", pictures / "photo.png", "-m", model, "--trust", "tests", "-o", path)
+    options = ("-m", model, "--trust", "tests", "--coder", "fixed")
+    run("encode", pictures / "photo.png", *options, "-o", path)
     return path
 
 

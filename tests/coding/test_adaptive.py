@@ -6,7 +6,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vqkit.coding import RangeDecoder, RangeEncoder, decode_adaptively, encode_adaptively
+from vqkit.coding import (
+    MAX_ALPHABET,
+    RangeDecoder,
+    RangeEncoder,
+    decode_adaptively,
+    encode_adaptively,
+)
+from vqkit.coding.adaptive import _num_low_bits
 
 
 def coded(symbols: np.ndarray, alphabet_size: int) -> bytes:
@@ -28,7 +35,7 @@ def zipf(num_codes: int, count: int, exponent: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 48, 49, 40_000])
-@pytest.mark.parametrize("alphabet_size", [2, 3, 500, 1 << 18])
+@pytest.mark.parametrize("alphabet_size", [1, 2, 3, 500, 1 << 18])
 def test_round_trip(count: int, alphabet_size: int) -> None:
     symbols = zipf(alphabet_size, count)
     decoder = RangeDecoder(coded(symbols, alphabet_size))
@@ -76,6 +83,25 @@ def test_a_short_file_of_few_codes_of_a_large_codebook() -> None:
     """Additive smoothing would spend almost all of the 18 bits on each."""
     symbols = zipf(40, 2000) * 5000
     assert len(coded(symbols, 1 << 18)) < 0.4 * 18 / 8 * symbols.size
+
+
+@pytest.mark.parametrize("codebook_size", [(1 << 18) + 1, 1 << 24, 1 << 62])
+@pytest.mark.parametrize("count", [1, 2, 70, 3000])
+def test_codebooks_too_large_for_a_table(codebook_size: int, count: int) -> None:
+    random = np.random.default_rng(0)
+    symbols = random.integers(0, codebook_size, count)
+    symbols[0] = codebook_size - 1
+    decoder = RangeDecoder(coded(symbols, codebook_size))
+    np.testing.assert_array_equal(decode_adaptively(count, codebook_size, decoder), symbols)
+    decoder.finish()
+
+
+def test_tables_grow_with_the_number_of_symbols() -> None:
+    """Or a file of ten thousand codebooks and one position would ask for as many full tables."""
+    for count in (0, 1, 2, 30, 1000, 1 << 20):
+        for size in (2, 1000, 1 << 18, 1 << 40, 1 << 62):
+            alphabet_size = ((size - 1) >> _num_low_bits(size, count)) + 1
+            assert alphabet_size <= min(MAX_ALPHABET, 512 * max(count, 1))
 
 
 def test_uniform_symbols_cost_little_more_than_fixed_width() -> None:

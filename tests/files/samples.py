@@ -59,10 +59,14 @@ def speech() -> Tokens:
 
 
 def drawing() -> Tokens:
-    """Few of many codes, in two levels; indices of the second are too large for one table."""
+    """Few of many codes, in two levels, those of the second too large for one table.
+
+    No two neighbours are equal: of places whose sum is even the codes are even, else odd.
+    """
     random = np.random.Generator(np.random.PCG64(7))
-    few = random.integers(0, 8, (10, 20), dtype=np.int64) ** 2
-    fewer = random.integers(0, 3, (10, 20), dtype=np.int64) * 300_003
+    parity = np.add.outer(np.arange(10), np.arange(20)) % 2
+    few = (random.integers(0, 4, (10, 20), dtype=np.int64) * 2 + parity) ** 2
+    fewer = (random.integers(0, 2, (10, 20), dtype=np.int64) * 2 + parity) * 300_003
     levels = TokenStream(
         torch.from_numpy(np.stack([few, fewer], axis=-1))[None],
         (64, 1 << 20),
@@ -70,6 +74,19 @@ def drawing() -> Tokens:
     )
     media = {"height": 160, "width": 320}
     return Tokens({"tokens": levels}, (media,), "image", "image/example", FINGERPRINT)
+
+
+def cartoon() -> Tokens:
+    """Areas of one index in a clip of two levels, moved from frame to frame."""
+    frames = [np.add.outer(np.arange(9) // 4 * 7, (np.arange(17) + t) // 5) for t in range(4)]
+    level = np.stack(frames).astype(np.int64)
+    levels = TokenStream(
+        torch.from_numpy(np.stack([level * 31 % 512, level % 3], axis=-1))[None],
+        (512, 3),
+        ("time", "height", "width"),
+    )
+    media = {"frames": 13, "height": 72, "width": 136}
+    return Tokens({"tokens": levels}, (media,), "video", "video/example", FINGERPRINT)
 
 
 def silence() -> Tokens:
@@ -106,4 +123,5 @@ SAMPLES = {
     "clip": (clip(), 2),
     "drawing": (drawing(), 5),
     "silence": (silence(), None),
+    "cartoon": (cartoon(), 3),
 }

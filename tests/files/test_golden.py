@@ -11,7 +11,7 @@ import pytest
 
 from tests.files.samples import SAMPLES
 from tests.files.specification import says_the_same
-from vqkit.files import dumps, loads, verify
+from vqkit.files import dumps, loads, read_info, verify
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "token_files"
 
@@ -32,3 +32,8 @@ def test_golden_file(name: str) -> None:
 
 def test_every_golden_file_is_tested() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {f"v1_{name}.vqt" for name in SAMPLES}
+
+
+def test_every_coding_mode_has_a_golden_file() -> None:
+    modes = {mode for path in FOLDER.iterdir() for s in read_info(path).streams for mode in s.modes}
+    assert modes == {0, 2, 3}

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from vqkit.coding import MAX_ALPHABET
 from vqkit.errors import ConfigError
 from vqkit.files.format_error import FormatError
 from vqkit.files.modes import (
     ADAPTIVE,
     FIXED_WIDTH,
-    _num_low_bits,
+    NEIGHBOURS,
+    CodingMode,
     check_coder,
     coding_mode,
     encode_chunk,
@@ -18,21 +18,22 @@ from vqkit.files.modes import (
 def test_registry() -> None:
     assert coding_mode(0) is FIXED_WIDTH
     assert coding_mode(2) is ADAPTIVE
+    assert coding_mode(3) is NEIGHBOURS
     with pytest.raises(FormatError, match="expected a coding mode of"):
         coding_mode(1)
 
 
 def test_fixed_width_holds_a_block_per_codebook() -> None:
     indices = np.array([[1, 0, 4], [2, 0, 0], [3, 0, 3]])
-    payload = FIXED_WIDTH.encode(indices, (16, 1, 5))
+    payload = FIXED_WIDTH.encode(indices, (3,), (16, 1, 5))
     assert payload == bytes([0x21, 0x03, 0b011_000_100 & 0xFF, 0b011_000_100 >> 8])
     assert len(payload) == max_payload_bytes(3, (16, 1, 5))
-    np.testing.assert_array_equal(FIXED_WIDTH.decode(payload, 3, (16, 1, 5)), indices)
+    np.testing.assert_array_equal(FIXED_WIDTH.decode(payload, (3,), (16, 1, 5)), indices)
 
 
 def test_fixed_width_refuses_an_index_beyond_its_codebook() -> None:
     with pytest.raises(FormatError, match="indices below 5 in codebook 1, got 7"):
-        FIXED_WIDTH.decode(bytes([0x00, 0x07]), 1, (16, 5))
+        FIXED_WIDTH.decode(bytes([0x00, 0x07]), (1,), (16, 5))
 
 
 def skewed(num_positions: int, codebook_sizes: tuple[int, ...]) -> np.ndarray:
@@ -50,21 +51,25 @@ def skewed(num_positions: int, codebook_sizes: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize(
     "codebook_sizes", [(1,), (2,), (1000, 1, 3), (1 << 18, (1 << 18) + 1), (1 << 24, 1 << 62)]
 )
-def test_adaptive_round_trip(num_positions: int, codebook_sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("mode", [FIXED_WIDTH, ADAPTIVE, NEIGHBOURS])
+def test_round_trip(num_positions: int, codebook_sizes: tuple[int, ...], mode: CodingMode) -> None:
     indices = skewed(num_positions, codebook_sizes)
-    payload = ADAPTIVE.encode(indices, codebook_sizes)
-    decoded = ADAPTIVE.decode(payload, num_positions, codebook_sizes)
+    payload = mode.encode(indices, (num_positions,), codebook_sizes)
+    decoded = mode.decode(payload, (num_positions,), codebook_sizes)
     np.testing.assert_array_equal(decoded, indices)
 
 
 def test_the_smallest_mode_is_taken_and_the_lowest_of_equals() -> None:
     sizes = (1024,)
-    assert encode_chunk(skewed(5000, sizes), sizes, "auto")[0] == 2
-    assert encode_chunk(skewed(5000, sizes), sizes, "fixed")[0] == 0
+    assert encode_chunk(skewed(5000, sizes), (5000,), sizes, "auto")[0] == 2
+    assert encode_chunk(skewed(5000, sizes), (5000,), sizes, "fixed")[0] == 0
+    in_runs = skewed(5000, sizes).repeat(5, axis=0)
+    assert encode_chunk(in_runs, (25_000,), sizes, "auto")[0] == 3
     # Nothing to code, and nothing to gain.
-    assert encode_chunk(np.zeros((9, 1), np.int64), (1,), "auto") == (0, b"")
+    assert encode_chunk(np.zeros((9, 1), np.int64), (9,), (1,), "auto") == (0, b"")
     uniform = np.random.default_rng(0).integers(0, 1024, (5000, 1))
-    assert encode_chunk(uniform, sizes, "auto") == (0, FIXED_WIDTH.encode(uniform, sizes))
+    packed = FIXED_WIDTH.encode(uniform, (5000,), sizes)
+    assert encode_chunk(uniform, (5000,), sizes, "auto") == (0, packed)
 
 
 @pytest.mark.parametrize("num_positions", [1, 100, 3000])
@@ -72,41 +77,26 @@ def test_no_chunk_is_larger_than_at_fixed_width(num_positions: int) -> None:
     random = np.random.default_rng(num_positions)
     for size in (2, 3, 17, 512, 1 << 20):
         indices = random.integers(0, size, (num_positions, 2))
-        payload = encode_chunk(indices, (size, size), "auto")[1]
+        payload = encode_chunk(indices, (num_positions,), (size, size), "auto")[1]
         assert len(payload) <= max_payload_bytes(num_positions, (size, size))
 
 
-def test_adaptive_refuses_what_no_encoder_writes() -> None:
+@pytest.mark.parametrize("mode", [ADAPTIVE, NEIGHBOURS])
+def test_range_coded_modes_refuse_what_no_encoder_writes(mode: CodingMode) -> None:
     sizes = (1000, 1 << 30)
-    payload = ADAPTIVE.encode(skewed(100, sizes), sizes)
-    num_low = (100 * (30 - 15) + 7) // 8
-    with pytest.raises(FormatError, match=f"expected {num_low} bytes of low bits, got 12"):
-        ADAPTIVE.decode(payload[:12], 100, sizes)
+    payload = mode.encode(skewed(100, sizes), (100,), sizes)
     with pytest.raises(FormatError, match="words of 4 bytes"):
-        ADAPTIVE.decode(payload[:-1], 100, sizes)
+        mode.decode(payload[:-1], (100,), sizes)
     with pytest.raises(FormatError, match="got more bytes"):
-        ADAPTIVE.decode(payload + bytes(8), 100, sizes)
-    damaged = payload[: num_low - 1] + bytes([payload[num_low - 1] | 0x80]) + payload[num_low:]
-    with pytest.raises(FormatError, match="zeros in the unused low bits"):
-        ADAPTIVE.decode(damaged, 100, sizes)
+        mode.decode(payload + bytes(8), (100,), sizes)
 
 
-def test_adaptive_refuses_an_index_beyond_its_codebook() -> None:
+def test_range_coded_modes_refuse_an_index_beyond_its_codebook() -> None:
     """The low bits can make one of the highest value above them."""
-    size = (1 << 20) + 1
-    indices = np.full((1, 1), size - 1)
-    payload = bytearray(ADAPTIVE.encode(indices, (size,)))
-    payload[0] |= 1
-    with pytest.raises(FormatError, match=f"indices below {size} in codebook 0, got {size}"):
-        ADAPTIVE.decode(bytes(payload), 1, (size,))
-
-
-def test_tables_grow_with_the_number_of_symbols() -> None:
-    """Or a file of ten thousand codebooks and one position would ask for as many full tables."""
-    for num_positions in (1, 2, 30, 1000, 1 << 20):
-        for size in (2, 1000, 1 << 18, 1 << 40, 1 << 62):
-            alphabet_size = ((size - 1) >> _num_low_bits(size, num_positions)) + 1
-            assert alphabet_size <= min(MAX_ALPHABET, 512 * num_positions)
+    size, larger = (1 << 20) + 1, (1 << 20) + 8
+    payload = ADAPTIVE.encode(np.full((1, 1), larger - 1), (1,), (larger,))
+    with pytest.raises(FormatError, match=f"indices below {size}, got {larger - 1}"):
+        ADAPTIVE.decode(payload, (1,), (size,))
 
 
 def test_unknown_coders_are_refused() -> None:

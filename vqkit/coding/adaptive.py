@@ -3,26 +3,33 @@
 No table is stored. Symbols come in blocks, 16 and then twice as many each time up to 16,384; after
 each, the table is made anew from the counts. Probabilities are discounted absolutely (Ney, Essen
 and Kneser 1994) by 3/4 of a count, the weight that codes never seen get together: so a large
-codebook of which a short file uses a part costs little more than that part.
+codebook of which a short file uses a part costs little more than that part. Of a codebook too large
+for a table only the high bits are predicted.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from vqkit.coding.range_coder import RangeDecoder, RangeEncoder
+from vqkit.coding.bitpack import bits_for
+from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder
+from vqkit.errors import CodingError
 
-__all__ = ["decode_adaptively", "encode_adaptively"]
+__all__ = ["Counts", "decode_adaptively", "encode_adaptively"]
 
 _FIRST_BLOCK, _LAST_BLOCK = 16, 16_384
+_DIGIT_BITS = 8  # of the low bits
+
+Indices = npt.NDArray[np.int64]
 
 
-class _Counts:
-    """How often each symbol has come, and what that predicts."""
+class Counts:
+    """How often each symbol of an alphabet has come, and what that predicts."""
 
     def __init__(self, alphabet_size: int) -> None:
         self._counts = np.zeros(alphabet_size)
 
-    def add(self, symbols: npt.NDArray[np.int64]) -> None:
+    def add(self, symbols: Indices) -> None:
+        """Count symbols that have passed."""
         self._counts += np.bincount(symbols, minlength=self._counts.size)
 
     def weights(self) -> npt.NDArray[np.float64]:
@@ -37,31 +44,52 @@ class _Counts:
         return (4 * self._counts - 3 * seen) * self._counts.size + 3 * num_seen
 
 
-def encode_adaptively(
-    symbols: npt.NDArray[np.int64], alphabet_size: int, encoder: RangeEncoder
-) -> None:
-    """Append ``symbols [count]``, each in ``[0, alphabet_size)``."""
-    counts = _Counts(alphabet_size)
+def encode_adaptively(symbols: Indices, codebook_size: int, encoder: RangeEncoder) -> None:
+    """Append ``symbols [count]``, each in ``[0, codebook_size)``."""
+    num_low = _num_low_bits(codebook_size, symbols.size)
+    high = symbols >> num_low
+    counts = Counts(((codebook_size - 1) >> num_low) + 1)
     for start, stop in _blocks(symbols.size):
-        block = symbols[start:stop]
-        encoder.encode(block, counts.weights())
-        counts.add(block)
+        encoder.encode(high[start:stop], counts.weights())
+        counts.add(high[start:stop])
+    for shift, num_bits in _low_digits(num_low):
+        encoder.encode((symbols >> shift) & ((1 << num_bits) - 1), np.ones(1 << num_bits))
 
 
-def decode_adaptively(
-    count: int, alphabet_size: int, decoder: RangeDecoder
-) -> npt.NDArray[np.int64]:
+def decode_adaptively(count: int, codebook_size: int, decoder: RangeDecoder) -> Indices:
     """The next ``count`` symbols.
 
     Raises:
         CodingError: Bytes that no encoder writes.
     """
-    counts = _Counts(alphabet_size)
-    symbols = np.empty(count, np.int64)
+    num_low = _num_low_bits(codebook_size, count)
+    symbols = np.zeros(count, np.int64)
+    counts = Counts(((codebook_size - 1) >> num_low) + 1)
     for start, stop in _blocks(count):
         symbols[start:stop] = decoder.decode(stop - start, counts.weights())
         counts.add(symbols[start:stop])
+    symbols <<= num_low
+    for shift, num_bits in _low_digits(num_low):
+        symbols |= decoder.decode(count, np.ones(1 << num_bits)) << shift
+    if count and int(symbols.max()) >= codebook_size:
+        raise CodingError(f"expected indices below {codebook_size}, got {symbols.max()}")
     return symbols
+
+
+def _num_low_bits(codebook_size: int, count: int) -> int:
+    """Bits of an index that are not predicted, because the table would be too large.
+
+    Tables grow with the number of symbols, so that their making takes no more than its share of the
+    time, whatever a file declares.
+    """
+    table_bits = min(bits_for(MAX_ALPHABET), 8 + count.bit_length())
+    return max(0, bits_for(codebook_size) - table_bits)
+
+
+def _low_digits(num_low: int) -> list[tuple[int, int]]:
+    """Place and width of the digits of the low bits, the highest first."""
+    shifts = range(0, num_low, _DIGIT_BITS)
+    return [(shift, min(_DIGIT_BITS, num_low - shift)) for shift in reversed(shifts)]
 
 
 def _blocks(count: int) -> list[tuple[int, int]]:

@@ -39,15 +39,16 @@ class RangeEncoder:
 
         Args:
             symbols: ``[count]``, each in ``[0, len(weights))``.
-            weights: Whole numbers in float64, 2 to ``MAX_ALPHABET`` of them, none negative, their
-                sum in ``(0, 2^53]``.
+            weights: Whole numbers in float64, 1 to ``MAX_ALPHABET`` of them, none negative, their
+                sum in ``(0, 2^53]``. A single one costs nothing.
         """
         if symbols.size and not 0 <= symbols.min() <= symbols.max() < weights.size:
             raise ShapeError(
                 f"Cannot code symbols: expected 0 to {weights.size - 1}, got {symbols.min()} to "
                 f"{symbols.max()}."
             )
-        self._coder.encode(symbols.astype(np.int32), _model(weights))
+        if weights.size > 1:
+            self._coder.encode(symbols.astype(np.int32), _model(weights))
 
     def to_bytes(self) -> bytes:
         """All that was coded so far, in words of four bytes."""
@@ -76,6 +77,8 @@ class RangeDecoder:
         Raises:
             CodingError: Bytes that no encoder writes.
         """
+        if weights.size == 1:
+            return np.zeros(count, np.int64)
         try:
             symbols: npt.NDArray[np.int32] = self._coder.decode(_model(weights), count)
         except AssertionError:  # this is how constriction says that data are invalid

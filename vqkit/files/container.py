@@ -102,7 +102,8 @@ def encode(
     for number, positions in _in_rounds(cuts):
         stream = header.streams[number]
         rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))[positions]
-        mode, payload = encode_chunk(rows, stream.codebook_sizes, coder)
+        grid = stream.grid_of(rows.size)
+        mode, payload = encode_chunk(rows, grid, stream.codebook_sizes, coder)
         chunk = Chunk(number, mode, rows.size, len(payload))
         tally.add(chunk)
         fields = chunk.to_bytes()
@@ -131,8 +132,8 @@ def read(reader: Reader, limits: Limits, *, decode: bool = True) -> Contents:
     for chunk, payload in _read_chunks(reader, tally):
         mode, stream = coding_mode(chunk.mode), header.streams[chunk.stream]
         if decode:
-            num_positions = chunk.num_symbols // len(stream.codebook_sizes)
-            rows[stream.name].append(mode.decode(payload, num_positions, stream.codebook_sizes))
+            grid = stream.grid_of(chunk.num_symbols)
+            rows[stream.name].append(mode.decode(payload, grid, stream.codebook_sizes))
     token_hash = _read_footer(reader, tally)
     reader.expect_end()
     arrays = {s.name: _join(s, rows[s.name]) for s in header.streams} if decode else {}

@@ -41,6 +41,12 @@ class StreamHeader:
         """Integers of one step along the first axis, the unit that chunks are made of."""
         return math.prod(self.shape[1:]) * len(self.codebook_sizes)
 
+    def grid_of(self, num_symbols: int) -> tuple[int, ...]:
+        """The grid of whole rows that hold so many integers."""
+        if not self.shape:
+            return ()
+        return (num_symbols // max(1, self.symbols_per_row), *self.shape[1:])
+
     @property
     def nominal_bits(self) -> float:
         """``log2`` of the codebook's size, summed over all integers."""

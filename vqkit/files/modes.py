@@ -4,19 +4,22 @@ A mode never expands: a chunk for which it needs more bytes than fixed-width pac
 mode 0. So the size of any payload is bounded before it is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from vqkit.coding import (
-    MAX_ALPHABET,
     RangeDecoder,
     RangeEncoder,
     bits_for,
     decode_adaptively,
+    decode_by_neighbours,
     encode_adaptively,
+    encode_by_neighbours,
     pack,
     packed_size_bytes,
     unpack,
@@ -28,6 +31,7 @@ __all__ = [
     "ADAPTIVE",
     "CODERS",
     "FIXED_WIDTH",
+    "NEIGHBOURS",
     "CodingMode",
     "check_coder",
     "coding_mode",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 Indices = npt.NDArray[np.int64]
+Grid = tuple[int, ...]
 Sizes = tuple[int, ...]
 
 
@@ -44,15 +49,15 @@ Sizes = tuple[int, ...]
 class CodingMode:
     """One way of coding a chunk.
 
-    ``encode`` takes int64 ``[positions, codebooks]`` and the codebook sizes; ``decode`` takes the
-    payload, the number of positions and the codebook sizes, and raises `FormatError` on bytes that
-    no encoder writes.
+    ``encode`` takes int64 ``[positions, codebooks]``, the grid of the positions and the codebook
+    sizes; ``decode`` takes the payload, the grid and the codebook sizes, and raises `FormatError`
+    on bytes that no encoder writes.
     """
 
     number: int
     name: str
-    encode: Callable[[Indices, Sizes], bytes]
-    decode: Callable[[bytes, int, Sizes], Indices]
+    encode: Callable[[Indices, Grid, Sizes], bytes]
+    decode: Callable[[bytes, Grid, Sizes], Indices]
 
 
 def coding_mode(number: int) -> CodingMode:
@@ -81,12 +86,14 @@ def check_coder(coder: str) -> None:
         raise ConfigError(f"Wrong coder: expected one of {', '.join(CODERS)}, got {coder!r}.")
 
 
-def encode_chunk(indices: Indices, codebook_sizes: Sizes, coder: str) -> tuple[int, bytes]:
+def encode_chunk(
+    indices: Indices, grid: Grid, codebook_sizes: Sizes, coder: str
+) -> tuple[int, bytes]:
     """Number of the mode that makes the smallest payload, of those of the coder, and the payload.
 
     Of equal sizes the lowest mode is taken; fixed width is always one of them.
     """
-    payloads = {mode.number: mode.encode(indices, codebook_sizes) for mode in CODERS[coder]}
+    payloads = {mode.number: mode.encode(indices, grid, codebook_sizes) for mode in CODERS[coder]}
     return min(payloads.items(), key=lambda item: (len(item[1]), item[0]))
 
 
@@ -95,14 +102,15 @@ def max_payload_bytes(num_positions: int, codebook_sizes: Sizes) -> int:
     return sum(packed_size_bytes(num_positions, bits_for(size)) for size in codebook_sizes)
 
 
-def _encode_fixed_width(indices: Indices, codebook_sizes: Sizes) -> bytes:
+def _encode_fixed_width(indices: Indices, grid: Grid, codebook_sizes: Sizes) -> bytes:
     return b"".join(
         pack(np.ascontiguousarray(indices[:, codebook]), bits_for(size))
         for codebook, size in enumerate(codebook_sizes)
     )
 
 
-def _decode_fixed_width(payload: bytes, num_positions: int, codebook_sizes: Sizes) -> Indices:
+def _decode_fixed_width(payload: bytes, grid: Grid, codebook_sizes: Sizes) -> Indices:
+    num_positions = prod(grid)
     expected = max_payload_bytes(num_positions, codebook_sizes)
     if len(payload) != expected:
         raise FormatError(f"expected {expected} bytes of packed tokens, got {len(payload)}")
@@ -116,72 +124,55 @@ def _decode_fixed_width(payload: bytes, num_positions: int, codebook_sizes: Size
             raise FormatError(
                 f"expected zeros in the unused bits after codebook {codebook}, got others"
             ) from None
-        _check_range(column, size, codebook)
+        if column.size and int(column.max()) >= size:
+            raise FormatError(
+                f"expected indices below {size} in codebook {codebook}, got {column.max()}"
+            )
         indices[:, codebook] = column
         start = stop
     return indices
 
 
-def _encode_adaptive(indices: Indices, codebook_sizes: Sizes) -> bytes:
-    """The low bits of symbols too large for a table, packed; then all else, range-coded."""
+def _encode_adaptive(indices: Indices, grid: Grid, codebook_sizes: Sizes) -> bytes:
     encoder = RangeEncoder()
-    low_bits = []
-    for codebook, size in enumerate(codebook_sizes):
-        column = np.ascontiguousarray(indices[:, codebook])
-        num_low = _num_low_bits(size, len(indices))
-        low_bits.append(pack(column & ((1 << num_low) - 1), num_low))
-        if size > 1:
-            encode_adaptively(column >> num_low, ((size - 1) >> num_low) + 1, encoder)
-    return b"".join(low_bits) + encoder.to_bytes()
+    for column, size in zip(indices.T, codebook_sizes, strict=True):
+        encode_adaptively(column, size, encoder)
+    return encoder.to_bytes()
 
 
-def _decode_adaptive(payload: bytes, num_positions: int, codebook_sizes: Sizes) -> Indices:
-    widths = [_num_low_bits(size, num_positions) for size in codebook_sizes]
-    num_packed = sum(packed_size_bytes(num_positions, width) for width in widths)
-    if len(payload) < num_packed:
-        raise FormatError(f"expected {num_packed} bytes of low bits, got {len(payload)}")
-    indices = np.empty((num_positions, len(codebook_sizes)), np.int64)
-    start = 0
+def _decode_adaptive(payload: bytes, grid: Grid, codebook_sizes: Sizes) -> Indices:
+    with _range_decoded(payload) as decoder:
+        columns = [decode_adaptively(prod(grid), size, decoder) for size in codebook_sizes]
+    return np.stack(columns, axis=1)
+
+
+def _encode_neighbours(indices: Indices, grid: Grid, codebook_sizes: Sizes) -> bytes:
+    encoder = RangeEncoder()
+    encode_by_neighbours(indices, grid, codebook_sizes, encoder)
+    return encoder.to_bytes()
+
+
+def _decode_neighbours(payload: bytes, grid: Grid, codebook_sizes: Sizes) -> Indices:
+    with _range_decoded(payload) as decoder:
+        return decode_by_neighbours(grid, codebook_sizes, decoder)
+
+
+@contextmanager
+def _range_decoded(payload: bytes) -> Iterator[RangeDecoder]:
+    """A decoder of the payload, all of which must be used."""
     try:
-        decoder = RangeDecoder(payload[num_packed:])
-        for codebook, (size, width) in enumerate(zip(codebook_sizes, widths, strict=True)):
-            stop = start + packed_size_bytes(num_positions, width)
-            column = unpack(payload[start:stop], num_positions, width)
-            if size > 1:
-                num_high = ((size - 1) >> width) + 1
-                column |= decode_adaptively(num_positions, num_high, decoder) << width
-            _check_range(column, size, codebook)
-            indices[:, codebook] = column
-            start = stop
+        decoder = RangeDecoder(payload)
+        yield decoder
         decoder.finish()
     except CodingError as error:
         raise FormatError(str(error)) from None
-    except ShapeError:
-        raise FormatError("expected zeros in the unused low bits, got others") from None
-    return indices
-
-
-def _num_low_bits(codebook_size: int, num_positions: int) -> int:
-    """Bits of an index that are not predicted, because the table would be too large.
-
-    Tables grow with the number of symbols, so that their making takes no more than its share of the
-    time, whatever a file declares.
-    """
-    table_bits = min(bits_for(MAX_ALPHABET), 8 + num_positions.bit_length())
-    return max(0, bits_for(codebook_size) - table_bits)
-
-
-def _check_range(column: Indices, codebook_size: int, codebook: int) -> None:
-    if column.size and int(column.max()) >= codebook_size:
-        raise FormatError(
-            f"expected indices below {codebook_size} in codebook {codebook}, got {column.max()}"
-        )
 
 
 FIXED_WIDTH = CodingMode(0, "fixed width", _encode_fixed_width, _decode_fixed_width)
 ADAPTIVE = CodingMode(2, "adaptive", _encode_adaptive, _decode_adaptive)
+NEIGHBOURS = CodingMode(3, "neighbours", _encode_neighbours, _decode_neighbours)
 
-CODERS = {"auto": (FIXED_WIDTH, ADAPTIVE), "fixed": (FIXED_WIDTH,)}
+CODERS = {"auto": (FIXED_WIDTH, ADAPTIVE, NEIGHBOURS), "fixed": (FIXED_WIDTH,)}
 """By name, the modes that a writer may choose from."""
 
-_MODES = {mode.number: mode for mode in (FIXED_WIDTH, ADAPTIVE)}
+_MODES = {mode.number: mode for mode in (FIXED_WIDTH, ADAPTIVE, NEIGHBOURS)}
