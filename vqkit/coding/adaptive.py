@@ -47,7 +47,7 @@ class Counts:
 def encode_adaptively(symbols: Indices, codebook_size: int, encoder: RangeEncoder) -> None:
     """Append ``symbols [count]``, each in ``[0, codebook_size)``."""
     num_low = _num_low_bits(codebook_size, symbols.size)
-    high = symbols >> num_low
+    high = symbols >> num_low if num_low else symbols
     counts = Counts(((codebook_size - 1) >> num_low) + 1)
     for start, stop in _blocks(symbols.size):
         encoder.encode(high[start:stop], counts.weights())
