@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ COLOURS = {"VQ": "C3", "factorised": "C1", "SimVQ": "C2", "VQGAN-LC": "C0"}
 # Where usage is measured before the end, as parts of the steps, and over how many tokens per code.
 CURVE, CURVE_TOKENS_PER_CODE = (0.1, 0.3, 0.6), 2
 TOKENS_PER_CODE = (1, 2, 5, 10, 20, 50)
+# What the papers count over: 256 tokens of each of ImageNet's 50,000 validation images.
+ALL_TOKENS = 50_000 * 256
+TRAINING_CORNERS = ((0, 0), (4, 4), (0, 4), (4, 0), (2, 2), (6, 6), (2, 6), (6, 2))
+HELD_OUT_CORNERS = tuple((down, right) for down in (0, 2, 4, 6) for right in (0, 2, 4, 6))
 TABLE_PATCHES_PER_CODE = 20
 AT_ONCE = 65_536
 
@@ -48,6 +53,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos")
     parser.add_argument("--codes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--methods", nargs="*", default=list(COLOURS), choices=list(COLOURS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=512, help="patches per step")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
@@ -59,46 +65,48 @@ def main(words: list[str] | None = None) -> None:
     settings |= {"training_patches": len(training), "held_out_patches": len(held_out)}
     settings |= {"tokens_per_code": list(TOKENS_PER_CODE), "dims": [LATENT_DIM, CODE_DIM, FEATURES]}
     settings |= {"table_patches_per_code": TABLE_PATCHES_PER_CODE}
-    results = {"environment": describe_environment("numba"), **settings, "runs": []}
+    results: dict[str, Any] = {"environment": describe_environment("numba"), **settings}
     runs = kept_runs(arguments.output, results)
     results["runs"] = list(runs.values())
-    features = None
-    if "VQGAN-LC" in arguments.methods:
-        features = pretrained_features(training, arguments)
-    for size in arguments.codes:
-        for method in arguments.methods:
-            if (method, size) in runs:
-                continue
-            start = time.perf_counter()
-            torch.manual_seed(0)
-            quantizer = quantizer_of(method, size, features)
-            seconds = {"building": round(time.perf_counter() - start, 1)}
-            run = train(quantizer, training, held_out, arguments)
-            threads = {"torch_threads": torch.get_num_threads()}
-            run = {"method": method, "codebook_size": size, **threads, **run}
-            run["seconds"] = {**seconds, **run["seconds"]}
-            runs[method, size] = run
-            results["runs"] = [runs[key] for key in sorted(runs, key=place_in_report)]
-            final = run["usage_by_tokens"][-1]
-            print(
-                f"{method:10} {size:7,}  usage {final['usage']:.3f}  corrected "
-                f"{final['relative_usage']:.3f}  {run['psnr_db']:.2f} dB  {run['seconds']}",
-                flush=True,
-            )
-            # After each run: one that breaks does not take the others with it.
-            if arguments.output:
-                write(results, arguments.output)
+    for seed in arguments.seeds:
+        features = None
+        if "VQGAN-LC" in arguments.methods:
+            features = pretrained_features(training, seed, arguments)
+        for size in arguments.codes:
+            for method in arguments.methods:
+                if (method, size, seed) in runs:
+                    continue
+                start = time.perf_counter()
+                torch.manual_seed(seed)
+                quantizer = quantizer_of(method, size, features)
+                building = {"building": round(time.perf_counter() - start, 1)}
+                run = train(quantizer, training, held_out, seed, arguments)
+                run["seconds"] = {**building, **run["seconds"]}
+                settings = {"method": method, "codebook_size": size, "seed": seed}
+                settings |= {"torch_threads": torch.get_num_threads()}
+                settings |= {"command": results["environment"]["command"]}
+                runs[method, size, seed] = {**settings, **run}
+                results["runs"] = [runs[key] for key in sorted(runs, key=place_in_report)]
+                final = run["usage_by_tokens"][-1]
+                print(
+                    f"{method:10} {size:7,}  usage {final['usage']:.3f}  corrected "
+                    f"{final['relative_usage']:.3f}  {run['psnr_db']:.2f} dB  {run['seconds']}",
+                    flush=True,
+                )
+                # After each run: one that breaks does not take the others with it.
+                if arguments.output:
+                    write(results, arguments.output)
     print(as_report(results))
 
 
-def place_in_report(run: tuple[str, int]) -> tuple[int, int]:
-    """By size, then in the order of the methods."""
-    method, size = run
-    return size, list(COLOURS).index(method)
+def place_in_report(run: tuple[str, int, int]) -> tuple[int, int, int]:
+    """By size, then in the order of the methods, then by seed."""
+    method, size, seed = run
+    return size, list(COLOURS).index(method), seed
 
 
 def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-arg]
-    """What an earlier call of the same settings has left, by method and size."""
+    """What an earlier call of the same settings has left, by method, size and seed."""
     path = folder / "large-codebooks-cpu.json" if folder else None
     if path is None or not path.is_file():
         return {}
@@ -106,7 +114,7 @@ def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-
     settings = results.keys() - {"environment", "runs"}
     if any(earlier.get(name) != results[name] for name in settings):
         return {}
-    return {(run["method"], run["codebook_size"]): run for run in earlier["runs"]}
+    return {(run["method"], run["codebook_size"], run["seed"]): run for run in earlier["runs"]}
 
 
 def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
@@ -120,26 +128,33 @@ def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
 def read_patches(folders: list[Path]) -> tuple[Tensor, Tensor]:
     """Patches ``[n, 192]`` as uint8, in random order: to train on, and of other photos to measure.
 
-    Half of the photos each, cut eight times, each from another corner.
+    Half of the photos each, cut several times, each from another corner.
     """
     sources: list[ImageSource] = [ImageFolder(folder) for folder in folders] or [Photos()]
     photos = [(source, index) for source in sources for index in range(len(source))]
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(photos), generator=generator).tolist()
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    corners = ((0, 0), (4, 4), (0, 4), (4, 0), (2, 2), (6, 6), (2, 6), (6, 2))
-    for place, number in enumerate(order):
-        source, index = photos[number]
-        image = ((source[index] + 1.0) * 127.5).round().to(torch.uint8)
-        for down, right in corners:
-            height, width = (side // PATCH * PATCH - PATCH for side in image.shape[1:])
-            crop = image[:, down : down + height, right : right + width]
-            patches = F.pixel_unshuffle(crop[None], PATCH).flatten(2)[0].T
-            parts[place % 2].append(patches)
     training, held_out = (
-        torch.cat(part)[torch.randperm(sum(map(len, part)), generator=generator)] for part in parts
+        torch.cat(
+            [
+                patches
+                for number in numbers
+                for patches in cut(photos[number][0][photos[number][1]], corners)
+            ]
+        )
+        for numbers, corners in ((order[::2], TRAINING_CORNERS), (order[1::2], HELD_OUT_CORNERS))
     )
-    return training, held_out
+    shuffled = (x[torch.randperm(len(x), generator=generator)] for x in (training, held_out))
+    return next(shuffled), next(shuffled)[:ALL_TOKENS]
+
+
+def cut(image: Tensor, corners: tuple[tuple[int, int], ...]) -> Iterator[Tensor]:
+    """The patches of a photo ``[3, height, width]`` in [-1, 1], from each corner on."""
+    pixels = ((image + 1.0) * 127.5).round().to(torch.uint8)
+    height, width = (side // PATCH * PATCH - PATCH for side in image.shape[1:])
+    for down, right in corners:
+        crop = pixels[:, down : down + height, right : right + width]
+        yield F.pixel_unshuffle(crop[None], PATCH).flatten(2)[0].T
 
 
 def as_input(patches: Tensor) -> Tensor:
@@ -153,23 +168,25 @@ def network(num_inputs: int, num_outputs: int) -> nn.Sequential:
     )
 
 
-def batches(training: Tensor, arguments: argparse.Namespace) -> Iterator[Tensor]:
-    for step in range(arguments.steps):
+def batches(training: Tensor, seed: int, arguments: argparse.Namespace) -> Iterator[Tensor]:
+    """Batches of consecutive patches; each seed begins where the one before ends."""
+    first = seed * arguments.steps
+    for step in range(first, first + arguments.steps):
         rows = torch.arange(step * arguments.batch, (step + 1) * arguments.batch) % len(training)
         yield as_input(training[rows])
 
 
-def pretrained_features(training: Tensor, arguments: argparse.Namespace) -> Tensor:
+def pretrained_features(training: Tensor, seed: int, arguments: argparse.Namespace) -> Tensor:
     """Patches as an autoencoder without quantizer sees them: the place of VQGAN-LC's CLIP.
 
     From their mean, and all divided by one number, so that a row is about 1 long.
     """
-    torch.manual_seed(1)
+    torch.manual_seed(seed + 1)
     encoder, decoder = network(PIXELS, FEATURES), network(FEATURES, PIXELS)
     optimizer = torch.optim.Adam(
         [*encoder.parameters(), *decoder.parameters()], lr=arguments.learning_rate
     )
-    for x in batches(training, arguments):
+    for x in batches(training, seed, arguments):
         optimizer.zero_grad()
         F.mse_loss(decoder(encoder(x)), x).backward()
         optimizer.step()
@@ -209,17 +226,21 @@ def quantizer_of(method: str, size: int, features: Tensor | None) -> Quantizer:
 
 
 def train(
-    quantizer: Quantizer, training: Tensor, held_out: Tensor, arguments: argparse.Namespace
-) -> dict[str, object]:
+    quantizer: Quantizer,
+    training: Tensor,
+    held_out: Tensor,
+    seed: int,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
     """Train an autoencoder around the quantizer; measure on photos it has not seen."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     encoder, decoder = network(PIXELS, LATENT_DIM), network(LATENT_DIM, PIXELS)
     parameters = [p for part in (encoder, quantizer, decoder) for p in part.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=arguments.learning_rate, betas=(0.9, 0.99))
     (size,) = quantizer.codebook_sizes
     curve, taken = [], {"training": 0.0, "measuring": 0.0}
     stops = {round(part * arguments.steps) for part in CURVE}
-    for step, x in enumerate(batches(training, arguments)):
+    for step, x in enumerate(batches(training, seed, arguments)):
         start = time.perf_counter()
         if step in stops:
             (level,), psnr_db = measure(
@@ -237,7 +258,7 @@ def train(
         optimizer.step()
         taken["training"] += time.perf_counter() - start
     start = time.perf_counter()
-    numbers = [count * size for count in TOKENS_PER_CODE]
+    numbers = [*(count * size for count in TOKENS_PER_CODE), ALL_TOKENS]
     levels, psnr_db = measure(encoder, quantizer, decoder, held_out, numbers)
     place = TOKENS_PER_CODE.index(CURVE_TOKENS_PER_CODE)
     curve.append({"step": arguments.steps, "psnr_db": psnr_db, **vars(levels[place])})
@@ -276,7 +297,9 @@ def measure(
 
 
 def as_report(results: dict) -> str:  # type: ignore[type-arg]
-    lines = ["# Large codebooks", "", as_markdown(results["environment"]), ""]
+    commands = dict.fromkeys(run["command"] for run in results["runs"])
+    environment = {**results["environment"], "command": "` and `".join(commands)}
+    lines = ["# Large codebooks", "", as_markdown(environment), ""]
     lines += [
         f"An autoencoder of {PATCH} x {PATCH} x 3 patches (layers of {PIXELS}, {WIDTH} and "
         f"{LATENT_DIM} features, and back) is trained jointly with each quantizer for "
@@ -284,7 +307,8 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         f"{results['learning_rate']} that falls to zero over the second half: the same "
         "initial networks, the same patches in the same order. "
         f"{results['training_patches']:,} patches to train on; measured on patches of other "
-        f"photos, the first of {results['held_out_patches']:,} in random order.",
+        f"photos, {results['held_out_patches']:,} in random order. Each seed has networks, tables "
+        "and patches of its own.",
         "",
         f"- VQ: {LATENT_DIM} dims, codes are parameters, uniform in [-1/K, 1/K] at first, no "
         "revival (VQGAN).",
@@ -299,20 +323,22 @@ def as_report(results: dict) -> str:  # type: ignore[type-arg]
         "",
         "*Usage* is the share of codes seen at all; *corrected* is it over that of a perfectly "
         "uniform source over as many tokens. A source that is not uniform, as photos are not, "
-        "shows its rare codes late: the same model is given at several numbers of tokens. (The "
-        "papers' own figures are over the validation images of ImageNet: 128 tokens per code at "
-        "100,000 codes, 195 at 65,536.) Learning rate, normalisation, and size, clustering and "
-        "dims of the table were chosen by usage on these held-out patches, mostly of 16,384 codes. "
-        "*Perplexity* is relative to K, over all tokens, as is PSNR.",
+        "shows its rare codes late: the same model is given at several numbers of tokens, at last "
+        f"{ALL_TOKENS:,}, as many as the papers count over (256 of each of ImageNet's 50,000 "
+        "validation images: 128 per code at 100,000 codes, 195 at 65,536). Learning rate, "
+        "normalisation, and size, clustering and dims of the table were chosen by usage on these "
+        "held-out patches, mostly of 16,384 codes. *Perplexity* is relative to K, over all tokens, "
+        "as is PSNR.",
         "",
-        "| codes | quantizer | "
+        "| codes | quantizer | seed | "
         + " | ".join(f"corrected, {count} K tokens" for count in TOKENS_PER_CODE)
+        + f" | corrected, {ALL_TOKENS / 1e6:.1f} M tokens"
         + " | usage | perplexity | PSNR in dB | table | training | threads |",
-        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 6),
+        "|---:|---|" + "---:|" * (len(TOKENS_PER_CODE) + 8),
     ]
     for run in results["runs"]:
         levels, size = run["usage_by_tokens"], run["codebook_size"]
-        cells = [f"{size:,}", run["method"]]
+        cells = [f"{size:,}", run["method"], f"{run['seed']}"]
         cells += [f"{level['relative_usage']:.1%}" for level in levels]
         cells += [f"{levels[-1]['usage']:.1%}", f"{levels[-1]['perplexity'] / size:.1%}"]
         cells += [f"{run['psnr_db']:.2f}"]
@@ -332,10 +358,12 @@ def draw(results: dict, path: Path) -> None:  # type: ignore[type-arg]
     axes = figure.subplots(2, len(sizes), squeeze=False, sharey=True)
     for run in results["runs"]:
         training, tokens = axes[:, sizes.index(run["codebook_size"])]
-        style = {"color": COLOURS[run["method"]], "label": run["method"], "marker": "o", "ms": 4}
+        style = {"color": COLOURS[run["method"]], "marker": "o", "ms": 4, "lw": 1}
+        style["label"] = run["method"] if run["seed"] == 0 else None
+        counts = [*TOKENS_PER_CODE, ALL_TOKENS / run["codebook_size"]]
         for panel, levels, places in (
             (training, run["curve"], [point["step"] for point in run["curve"]]),
-            (tokens, run["usage_by_tokens"], TOKENS_PER_CODE),
+            (tokens, run["usage_by_tokens"], counts),
         ):
             panel.plot(places, [100 * level["relative_usage"] for level in levels], **style)
     for column, size in enumerate(sizes):
