@@ -7,7 +7,6 @@
 
 import argparse
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ import torch
 import zstandard
 from torch import Tensor
 
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from benchmarks.measuring import take_turns
 from vqkit import Tokenizer
-from vqkit.coding.adaptive import Counts, _blocks
+from vqkit.coding.adaptive import Counts, blocks
 from vqkit.data import ImageFolder
 from vqkit.files import dumps, loads
 from vqkit.files.modes import ADAPTIVE, FIXED_WIDTH, NEIGHBOURS, encode_chunk
@@ -62,10 +61,7 @@ def main() -> None:
     report = as_report(results)
     print(report)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / "coding.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        path.with_suffix(".md").write_text(report)
+        write_results(arguments.output, "coding", results, report)
 
 
 def zipf_case(bits: int, rounds: int) -> dict[str, Any]:
@@ -125,7 +121,7 @@ def measure(pack: Pack, unpack: Unpack, indices: Indices, rounds: int) -> dict[s
 def adaptive_tables(indices: Indices, size: int) -> list[tuple[int, int, Any]]:
     """The blocks of the adaptive mode, each with its table ready made."""
     counts, tables = Counts(size), []
-    for start, stop in _blocks(indices.size):
+    for start, stop in blocks(indices.size):
         tables.append((start, stop, model_of(counts.weights())))
         counts.add(indices[start:stop])
     return tables

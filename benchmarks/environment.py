@@ -1,15 +1,17 @@
-"""What a benchmark ran on, for its result files."""
+"""What a benchmark ran on, and the files that keep its results."""
 
+import json
 import os
 import platform
 import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
-__all__ = ["as_markdown", "describe_environment"]
+__all__ = ["as_markdown", "describe_environment", "write_results"]
 
 
 def describe_environment(*packages: str) -> dict[str, object]:
@@ -41,6 +43,15 @@ def as_markdown(environment: dict[str, object]) -> str:
         name = key.replace("_", " ")
         lines.append(f"- {name}: `{value}`" if key == "command" else f"- {name}: {value}")
     return "\n".join(lines)
+
+
+def write_results(folder: Path, name: str, results: dict[str, Any], report: str) -> Path:
+    """Keep results as ``name.json``, the report as ``name.md``; returns the path of the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.with_suffix(".md").write_text(report)
+    return path
 
 
 def _command() -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from vqkit.data import ImageFolder, ImageSource, Photos
 from vqkit.metrics import CodebookLevel, CodeHistogram, codebook_level
 from vqkit.quantizers import (
@@ -118,10 +118,7 @@ def kept_runs(folder: Path | None, results: dict) -> dict:  # type: ignore[type-
 
 
 def write(results: dict, folder: Path) -> None:  # type: ignore[type-arg]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "large-codebooks-cpu.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    path.with_suffix(".md").write_text(as_report(results))
+    path = write_results(folder, "large-codebooks-cpu", results, as_report(results))
     draw(results, path.with_suffix(".png"))
 
 

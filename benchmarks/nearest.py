@@ -5,7 +5,6 @@ contestants of a case run in turn, round after round, so that a busy machine is 
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import measuring
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from benchmarks.measuring import in_own_process, product_gflops, take_turns
 from vqkit.ops import nearest_code
 
@@ -57,10 +56,7 @@ def main() -> None:
     report = as_report(results)
     print(report)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / f"nearest-{device}.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        path.with_suffix(".md").write_text(report)
+        write_results(arguments.output, f"nearest-{device}", results, report)
 
 
 def contestants(z: Tensor, codebook: Tensor) -> dict[str, Callable[[], Tensor]]:

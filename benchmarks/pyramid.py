@@ -7,7 +7,6 @@ their range are chosen on one sample and measured on another.
 
 import argparse
 import itertools
-import json
 import math
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from benchmarks.laplacian import (
     entropy_coded_db,
     lloyd_max_db,
@@ -69,10 +68,7 @@ def main() -> None:
     report = as_report(results)
     print(report)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / "pyramid-cpu.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        path.with_suffix(".md").write_text(report)
+        path = write_results(arguments.output, "pyramid-cpu", results, report)
         plot(results, path.with_suffix(".png"))
 
 

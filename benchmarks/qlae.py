@@ -7,7 +7,6 @@ factors, with and without quantization, with and without weight decay, and measu
 """
 
 import argparse
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from vqkit.data import FactorShapes
 from vqkit.metrics import InfoMEC, info_mec
 from vqkit.quantizers import ScalarLatent
@@ -171,10 +170,7 @@ def main() -> None:
     report = as_report(results)
     print(report)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / "qlae.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        path.with_suffix(".md").write_text(report)
+        path = write_results(arguments.output, "qlae", results, report)
         draw(shown, path.with_suffix(".png"))
 
 

@@ -8,7 +8,6 @@ A training step is forward, backward to the input and the parameters, and the mo
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import vector_quantize_pytorch as peer
 from torch import Tensor, nn
 
 import vqkit.quantizers
-from benchmarks.environment import as_markdown, describe_environment
+from benchmarks.environment import as_markdown, describe_environment, write_results
 from benchmarks.measuring import extra_memory_bytes, in_own_process, product_gflops, take_turns
 from vqkit.quantizers import (
     EMA,
@@ -236,10 +235,7 @@ def main() -> None:
     report = as_report(results)
     print(report)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        path = arguments.output / f"quantizers-{arguments.device}.json"
-        path.write_text(json.dumps(results, indent=2) + "\n")
-        path.with_suffix(".md").write_text(report)
+        write_results(arguments.output, f"quantizers-{arguments.device}", results, report)
 
 
 def measure(name: str, mode: str, arguments: argparse.Namespace) -> dict[str, object]:

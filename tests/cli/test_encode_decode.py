@@ -9,6 +9,7 @@ from PIL import Image
 from tests.cli.conftest import SIZES, Pipe, Run
 from tests.cli.tiny import tiny_tokenizer
 from vqkit.files import read_info, read_tokens, write_tokens
+from vqkit.files.modes import CODERS
 from vqkit.media import image_size, read_image
 
 
@@ -172,6 +173,10 @@ def test_first_codebooks_alone(run: Run, pictures: Path, tmp_path: Path) -> None
     ran = run("encode", photo, *options, "-o", tmp_path / "x.vqt", "--codebooks", 4)
     assert ran.status == 2
     assert "has 3 codebook(s)" in ran.err
+
+
+def test_every_coder_can_be_asked_for(run: Run) -> None:
+    assert f"{{{','.join(CODERS)}}}" in run("encode", "--help").out
 
 
 def test_a_picture_of_one_colour_is_coded_smaller(run: Run, model: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vqkit.coding.bitpack import bits_for
 from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder
 from vqkit.errors import CodingError
 
-__all__ = ["Counts", "decode_adaptively", "encode_adaptively"]
+__all__ = ["Counts", "blocks", "decode_adaptively", "encode_adaptively"]
 
 _FIRST_BLOCK, _LAST_BLOCK = 16, 16_384
 _DIGIT_BITS = 8  # of the low bits
@@ -49,7 +49,7 @@ def encode_adaptively(symbols: Indices, codebook_size: int, encoder: RangeEncode
     num_low = _num_low_bits(codebook_size, symbols.size)
     high = symbols >> num_low if num_low else symbols
     counts = Counts(((codebook_size - 1) >> num_low) + 1)
-    for start, stop in _blocks(symbols.size):
+    for start, stop in blocks(symbols.size):
         encoder.encode(high[start:stop], counts.weights())
         counts.add(high[start:stop])
     for shift, num_bits in _low_digits(num_low):
@@ -65,7 +65,7 @@ def decode_adaptively(count: int, codebook_size: int, decoder: RangeDecoder) -> 
     num_low = _num_low_bits(codebook_size, count)
     symbols = np.zeros(count, np.int64)
     counts = Counts(((codebook_size - 1) >> num_low) + 1)
-    for start, stop in _blocks(count):
+    for start, stop in blocks(count):
         symbols[start:stop] = decoder.decode(stop - start, counts.weights())
         counts.add(symbols[start:stop])
     symbols <<= num_low
@@ -92,11 +92,11 @@ def _low_digits(num_low: int) -> list[tuple[int, int]]:
     return [(shift, min(_DIGIT_BITS, num_low - shift)) for shift in reversed(shifts)]
 
 
-def _blocks(count: int) -> list[tuple[int, int]]:
+def blocks(count: int) -> list[tuple[int, int]]:
     """First and last + 1 of the symbols of each block."""
-    blocks, start, size = [], 0, _FIRST_BLOCK
+    found, start, size = [], 0, _FIRST_BLOCK
     while start < count:
-        blocks.append((start, min(start + size, count)))
+        found.append((start, min(start + size, count)))
         start += size
         size = min(2 * size, _LAST_BLOCK)
-    return blocks
+    return found

@@ -24,6 +24,7 @@ _MAX_PIECE = 128  # positions whose sources are coded with the same tables
 _MIN_ROW = 16  # shorter rows would make pieces that cost more than they gain
 
 Indices = npt.NDArray[np.int64]
+Sources = npt.NDArray[np.int8]  # there is one for every position, and there can be 2^24 of these
 
 
 def encode_by_neighbours(
@@ -31,7 +32,7 @@ def encode_by_neighbours(
 ) -> None:
     """Append ``indices [positions, codebooks]`` of a grid, in C order."""
     layout = _Layout(grid)
-    before = np.zeros(layout.num_positions, np.int64)
+    before = np.zeros(layout.num_positions, np.int8)
     for column, codebook_size in zip(indices.T, codebook_sizes, strict=True):
         if codebook_size == 1:
             continue
@@ -39,7 +40,7 @@ def encode_by_neighbours(
         tables = _Tables(layout)
         for piece in layout.pieces():
             for counts, chosen in tables.of(piece, sources, before):
-                flags = sources[piece][chosen]
+                flags = sources[piece][chosen].astype(np.int64)
                 encoder.encode(flags, counts.weights())
                 counts.add(flags)
         encode_adaptively(column[sources == layout.none], codebook_size, encoder)
@@ -56,11 +57,11 @@ def decode_by_neighbours(
     """
     layout = _Layout(grid)
     indices = np.zeros((layout.num_positions, len(codebook_sizes)), np.int64)
-    before = np.zeros(layout.num_positions, np.int64)
+    before = np.zeros(layout.num_positions, np.int8)
     for codebook, codebook_size in enumerate(codebook_sizes):
         if codebook_size == 1:
             continue
-        sources = np.empty(layout.num_positions, np.int64)
+        sources = np.empty(layout.num_positions, np.int8)
         tables = _Tables(layout)
         for piece in layout.pieces():
             for counts, chosen in tables.of(piece, sources, before):
@@ -93,16 +94,16 @@ class _Layout:
         has_rows = len(axes) > 1 and axes[-1] >= _MIN_ROW
         self.above = axes[-1] if has_rows else None
 
-    def sources(self, column: Indices) -> Indices:
+    def sources(self, column: Indices) -> Sources:
         """Source of every position."""
-        sources = np.full(self.num_positions, self.none)
+        sources = np.full(self.num_positions, self.none, np.int8)
         for number, (step, size) in reversed(list(enumerate(self._axes))):
             equal = np.zeros(self.num_positions, bool)
             equal[step:] = column[step:] == column[:-step]
             sources[equal & self._has_neighbour(step, size)] = number
         return sources
 
-    def origins(self, sources: Indices) -> Indices:
+    def origins(self, sources: Sources) -> Indices:
         """The position without source that every position leads to.
 
         Raises:
@@ -138,14 +139,14 @@ class _Tables:
         self._counts: dict[int, Counts] = {}
 
     def of(
-        self, piece: slice, sources: Indices, before: Indices
+        self, piece: slice, sources: Sources, before: Sources
     ) -> Iterator[tuple[Counts, npt.NDArray[np.bool_]]]:
         """The table and the positions of each pair that a piece has, in ascending order."""
         num_sources = self._layout.none + 1
-        above = np.full(piece.stop - piece.start, self._layout.none)
+        above = np.full(piece.stop - piece.start, self._layout.none, np.int8)
         if self._layout.above is not None and piece.start >= self._layout.above:
             above = sources[piece.start - self._layout.above : piece.stop - self._layout.above]
-        context = above * num_sources + before[piece]
+        context = above.astype(np.int16) * num_sources + before[piece]
         for number in np.unique(context).tolist():
             counts = self._counts.setdefault(number, Counts(num_sources))
             yield counts, context == number

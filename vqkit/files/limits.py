@@ -13,8 +13,9 @@ class Limits:
     """Bounds on what a file declares, checked before anything of that size is allocated.
 
     A file is small where its tokens need not be: a codebook of one code takes no bits at all, and
-    every other token takes 8 bytes in memory for as little as one bit in the file. Raise a bound
-    for a file that you trust, lower it for a service that reads files of strangers.
+    a token that is always the same hardly any where it is range-coded, but every token takes 8
+    bytes in memory. So it is ``num_tokens`` that bounds the memory, not the size of the file. Raise
+    a bound for a file that you trust, lower it for a service that reads files of strangers.
 
     Args:
         header_bytes: length of the JSON header; the format itself has no room for more.

@@ -35,7 +35,6 @@ def on_all_threads(function: Callable[[int], None], num_tasks: int) -> None:
         return
     counter = itertools.count()
     errors: list[BaseException] = []
-
     inference = torch.is_inference_mode_enabled()  # of this thread alone
 
     def work(_: object = None) -> None:
