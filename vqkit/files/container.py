@@ -17,7 +17,13 @@ from vqkit.errors import ConfigError
 from vqkit.files.format_error import NEWER, FormatError
 from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.limits import Limits
-from vqkit.files.modes import check_coder, coding_mode, decode_chunk, encode_chunk
+from vqkit.files.modes import (
+    check_coder,
+    coding_mode,
+    decode_chunk,
+    encode_chunk,
+    max_payload_bytes,
+)
 from vqkit.files.reader import Reader
 from vqkit.files.resources import CodingResources
 
@@ -222,7 +228,7 @@ class _Tally:
                 f"stream {stream.name!r} has left, got {chunk.num_symbols}"
             )
         self.limits.check("chunk_symbols", chunk.num_symbols, "symbols in a chunk")
-        most = stream.layout_of(chunk.num_symbols).fixed_width_bytes
+        most = max_payload_bytes(chunk.mode, stream.layout_of(chunk.num_symbols))
         if chunk.payload_bytes > most:
             raise FormatError(
                 f"expected at most {most} bytes of payload, got {chunk.payload_bytes}"

@@ -15,7 +15,9 @@ from vqkit.files.modes.registry import (
     coding_mode,
     decode_chunk,
     encode_chunk,
+    max_payload_bytes,
     mode_name,
+    split_mode,
 )
 
 __all__ = [
@@ -30,5 +32,7 @@ __all__ = [
     "coding_mode",
     "decode_chunk",
     "encode_chunk",
+    "max_payload_bytes",
     "mode_name",
+    "split_mode",
 ]

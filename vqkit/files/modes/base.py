@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,10 @@ class ChunkLayout:
     stream: str
     grid: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
+
+    def with_unknown(self) -> "ChunkLayout":
+        """Codebooks with one more value at the top, which stands for an unknown token."""
+        return replace(self, codebook_sizes=tuple(size + 1 for size in self.codebook_sizes))
 
     @property
     def num_positions(self) -> int:
