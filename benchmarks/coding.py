@@ -24,8 +24,8 @@ from benchmarks.measuring import take_turns
 from vqkit import Tokenizer
 from vqkit.coding.adaptive import Counts, blocks
 from vqkit.data import ImageFolder
-from vqkit.files import dumps, loads
-from vqkit.files.modes import ADAPTIVE, FIXED_WIDTH, NEIGHBOURS, encode_chunk
+from vqkit.files import CodingResources, dumps, loads
+from vqkit.files.modes import ADAPTIVE, FIXED_WIDTH, NEIGHBOURS, ChunkLayout, encode_chunk
 from vqkit.tokenizers import Tokens, TokenStream
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -33,6 +33,7 @@ Pack, Unpack = Callable[[Indices], Any], Callable[[Any], object]
 
 NUM_SYMBOLS = 1_000_000
 CODEBOOK_BITS = (10, 14, 17)
+NOTHING = CodingResources()
 
 
 def main() -> None:
@@ -72,10 +73,11 @@ def zipf_case(bits: int, rounds: int) -> dict[str, Any]:
     ids = random.permutation(size)
     drawn = random.choice(size, NUM_SYMBOLS, p=weights / weights.sum())
     indices = ids[drawn].astype(np.int64)
+    layout = ChunkLayout("tokens", (NUM_SYMBOLS,), (size,))
     coders: dict[str, tuple[Pack, Unpack]] = {
         name: (
-            lambda x, mode=mode: mode.encode(x[:, None], x.shape, (size,)),
-            lambda data, mode=mode: mode.decode(data, (NUM_SYMBOLS,), (size,)),
+            lambda x, mode=mode: mode.encode(x[:, None], layout, NOTHING),
+            lambda data, mode=mode: mode.decode(data, layout, NOTHING, 1),
         )
         for name, mode in (
             ("vqkit, fixed width", FIXED_WIDTH),
@@ -153,15 +155,16 @@ def photo_case(tokenizer: Tokenizer, folder: Path, most: int) -> dict[str, Any]:
     for number in range(min(len(source), most)):
         tokens = tokenizer.encode([source[number]])
         grid = tokens.streams["tokens"].indices[0].numpy()
-        rows, shape = grid.reshape(-1, 1), grid.shape[:-1]
-        mode, payload = encode_chunk(rows, shape, (size,), "auto")
+        rows = grid.reshape(-1, 1)
+        layout = ChunkLayout("tokens", grid.shape[:-1], (size,))
+        mode, payload = encode_chunk(rows, layout, "auto", NOTHING)
         modes[mode] += 1
         word = np.uint16 if size <= 1 << 16 else np.uint32
         parts: dict[str, float] = {
             "order-0 entropy of each photo": order_0_bytes(rows[:, 0]),
-            "fixed width": len(FIXED_WIDTH.encode(rows, shape, (size,))),
-            "adaptive": len(ADAPTIVE.encode(rows, shape, (size,))),
-            "neighbours": len(NEIGHBOURS.encode(rows, shape, (size,))),
+            "fixed width": len(FIXED_WIDTH.encode(rows, layout, NOTHING)),
+            "adaptive": len(ADAPTIVE.encode(rows, layout, NOTHING)),
+            "neighbours": len(NEIGHBOURS.encode(rows, layout, NOTHING)),
             "smallest": len(payload),
             "zstd -19": len(
                 zstandard.ZstdCompressor(level=19).compress(rows.astype(word).tobytes())

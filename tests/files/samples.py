@@ -1,5 +1,7 @@
 """Tokens that the tests of token files share; the same on every machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -18,6 +20,14 @@ def stream(
         column.reshape(-1)[:1] = size - 1
         column.reshape(-1)[1:2] = 0
     return TokenStream(torch.from_numpy(np.stack(columns, axis=-1))[None], codebook_sizes, axes)
+
+
+def holed(whole: TokenStream, share: float, seed: int = 0) -> TokenStream:
+    """The stream with about this share of its tokens, the first among them, unknown."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    lost = random.random(tuple(whole.indices.shape)) < share
+    lost.reshape(-1)[:1] = True
+    return replace(whole, indices=torch.where(torch.from_numpy(lost), -1, whole.indices))
 
 
 def photo() -> Tokens:
@@ -115,6 +125,18 @@ def clip() -> Tokens:
     )
 
 
+def damaged() -> Tokens:
+    """Areas of one index with holes, and a stream of which nothing is known."""
+    random = np.random.Generator(np.random.PCG64(9))
+    areas = np.add.outer(np.arange(24) // 5, np.arange(30) // 6)[..., None] * [5, 3] % [60, 16]
+    areas[random.random((24, 30)) < 0.1] = -1
+    areas[3:5, :, 1] = -1
+    levels = TokenStream(torch.from_numpy(areas)[None], (60, 16), ("height", "width"))
+    gone = TokenStream(torch.full((1, 9, 1), -1), (1000,), ("time",))
+    media = {"height": 192, "width": 240}
+    return Tokens({"tokens": levels, "gain": gone}, (media,), "image", "image/example", FINGERPRINT)
+
+
 # Name -> tokens and rows in a chunk.
 SAMPLES = {
     "photo": (photo(), None),
@@ -124,4 +146,5 @@ SAMPLES = {
     "drawing": (drawing(), 5),
     "silence": (silence(), None),
     "cartoon": (cartoon(), 3),
+    "damaged": (damaged(), 8),
 }

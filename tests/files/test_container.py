@@ -22,8 +22,8 @@ from tests.files.crafted import (
 from tests.files.samples import SAMPLES, speech
 from tests.files.test_header import refuses
 from vqkit.errors import TokenFileError
-from vqkit.files import Limits, container, dumps, loads, read_info, verify
-from vqkit.files.modes import coding_mode
+from vqkit.files import CodingResources, Limits, container, dumps, loads, read_info, verify
+from vqkit.files.modes import decode_chunk
 from vqkit.files.reader import Reader
 
 END = foot([fields(6, 2)], SYMBOLS)
@@ -67,10 +67,10 @@ def test_unknown_flags_are_refused() -> None:
     refuses(head(flags=1) + chunk(6, PAYLOAD) + END, r"flags.*got 0x1.*made by a newer vqkit")
 
 
-@pytest.mark.parametrize("mode", [1, 5, 255])
+@pytest.mark.parametrize("mode", [99, 127])
 def test_unknown_modes_are_refused(mode: int) -> None:
     data = head() + chunk(6, PAYLOAD, mode=mode) + foot([fields(6, 2, mode=mode)], SYMBOLS)
-    refuses(data, rf"coding mode of \[0, 2, 3\], got {mode}.*made by a newer vqkit: update")
+    refuses(data, rf"coding mode of .*, got {mode}.*made by a newer vqkit: update")
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_the_index_leads_to_every_chunk(name: str) -> None:
         start = offset + len(part.to_bytes())
         payload = data[start : start + part.payload_bytes]
         num_codebooks = len(stream.codebook_sizes)
-        grid = stream.grid_of(part.num_symbols)
-        rows = coding_mode(part.mode).decode(payload, grid, stream.codebook_sizes)
+        layout = stream.layout_of(part.num_symbols)
+        rows = decode_chunk(part.mode, payload, layout, CodingResources())
         whole = tokens.streams[stream.name].indices.numpy().reshape(-1, num_codebooks)
         first = done[part.stream]
         np.testing.assert_array_equal(rows, whole[first : first + len(rows)])

@@ -208,7 +208,7 @@ ZEROS = torch.zeros(2, 3, 4, 1, dtype=torch.int64)
         (ZEROS, (4, 4), ("height", "width"), None, r"height, width, 2\].*got \[2, 3, 4, 1\]"),
         (ZEROS[:0], (4,), ("height", "width"), None, "at least one item"),
         (ZEROS + 4, (4,), ("height", "width"), None, "0 to 3 for codebook 0.*got 4 to 4"),
-        (ZEROS - 1, (4,), ("height", "width"), None, "got -1 to -1"),
+        (ZEROS - 2, (4,), ("height", "width"), None, "or -1 for an unknown one, got -2 to -2"),
         (ZEROS, (0,), ("height", "width"), None, "codebook size: expected 1 to"),
         (ZEROS, (True,), ("height", "width"), None, "whole number, got True"),
         (ZEROS, (4.0,), ("height", "width"), None, "whole number, got 4.0"),
@@ -248,9 +248,17 @@ def test_stream_refuses(
         )
 
 
+def test_unknown_tokens_are_legal_and_counted() -> None:
+    indices = torch.tensor([[[0, -1], [-1, -1]], [[1, 2], [-1, 3]]])
+    stream = TokenStream(indices, (2, 8), ("time",), torch.tensor([[1], [2]]))
+    assert stream.num_unknown == 2
+    assert stream.num_tokens == 6
+    assert not stream.same_as(TokenStream(indices.clamp_min(0), (2, 8), ("time",), stream.lengths))
+
+
 def test_stream_names_the_codebook_that_is_exceeded() -> None:
     indices = torch.tensor([[[0, 7], [1, 8]]])
-    with pytest.raises(ShapeError, match="0 to 7 for codebook 1 of 8 codes, got 7 to 8"):
+    with pytest.raises(ShapeError, match="0 to 7 for codebook 1 of 8 codes, .*got 7 to 8"):
         TokenStream(indices, (2, 8), ("time",))
 
 

@@ -21,6 +21,7 @@ from vqkit.cli.usage import UsageError
 from vqkit.errors import ModelMismatchError, VqkitError
 from vqkit.files import write_codebook, write_index_map, write_tokens
 from vqkit.quantizers import (
+    NO_TOKEN,
     IndexMap,
     export_codebook,
     grow,
@@ -204,7 +205,7 @@ def _count(sources: list[Source], book: _Book, console: Console) -> Tensor:
             )
         for index in range(len(tokens)):
             rows = tokens.item(index).indices.flatten()
-            counts += rows.bincount(minlength=len(counts))
+            counts += rows[rows != NO_TOKEN].bincount(minlength=len(counts))
         console.detail(f"{printable(item.name)}: {tokens.num_tokens:,} tokens")
     return counts
 

@@ -108,6 +108,7 @@ def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
                 "payload_bytes": stream.payload_bytes,
                 "num_chunks": stream.num_chunks,
                 "modes": list(stream.modes),
+                "has_unknown": stream.has_unknown,
                 "coding": stream.coding,
             }
             for stream in info.streams

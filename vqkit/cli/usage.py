@@ -160,12 +160,13 @@ class _Counted:
         self.information: LevelInformation | None = None
 
     def add(self, tokens: "Tokens") -> None:
-        """Count the tokens of a file.
+        """Count the tokens of a file, at the positions of which all are known.
 
         Raises:
             VqkitError: Another model made it, or its codebooks are others.
         """
         from vqkit.metrics import CodebookUsage, LevelInformation
+        from vqkit.quantizers import NO_TOKEN
 
         maker = (tokens.tokenizer, tokens.fingerprint)
         if self.usage is None:
@@ -180,6 +181,7 @@ class _Counted:
             )
         for i in range(len(tokens)):
             indices = tokens.item(i).indices
+            indices = indices[(indices != NO_TOKEN).all(-1)]
             self.usage.update(indices)
             if self.information is not None:
                 self.information.update(indices)

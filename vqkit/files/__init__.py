@@ -3,6 +3,7 @@
 from vqkit.files.codebooks import write_codebook, write_index_map
 from vqkit.files.info import StreamInfo, TokenFileInfo
 from vqkit.files.limits import Limits
+from vqkit.files.resources import ChunkPrior, CodingResources
 from vqkit.files.token_file import (
     dumps,
     loads,
@@ -13,6 +14,8 @@ from vqkit.files.token_file import (
 )
 
 __all__ = [
+    "ChunkPrior",
+    "CodingResources",
     "Limits",
     "StreamInfo",
     "TokenFileInfo",

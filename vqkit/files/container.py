@@ -17,8 +17,15 @@ from vqkit.errors import ConfigError
 from vqkit.files.format_error import NEWER, FormatError
 from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.limits import Limits
-from vqkit.files.modes import check_coder, coding_mode, encode_chunk, max_payload_bytes
+from vqkit.files.modes import (
+    check_coder,
+    coding_mode,
+    decode_chunk,
+    encode_chunk,
+    max_payload_bytes,
+)
 from vqkit.files.reader import Reader
+from vqkit.files.resources import CodingResources
 
 __all__ = ["FORMAT_VERSION", "Chunk", "Contents", "encode", "read", "read_index"]
 
@@ -76,6 +83,7 @@ def encode(
     arrays: Mapping[str, Indices],
     chunk_rows: int | None = None,
     coder: str = "auto",
+    resources: CodingResources | None = None,
 ) -> bytes:
     """The whole file.
 
@@ -84,13 +92,14 @@ def encode(
         arrays: by stream, int64 ``[*shape, codebooks]``.
         chunk_rows: rows of the first axis in a chunk; None for as many as make a million symbols.
         coder: one of `vqkit.files.modes.CODERS`: which coding modes each chunk may choose from.
+        resources: what chunks may be coded with.
 
     Raises:
         ConfigError: if there is no such coder, or ``chunk_rows`` is not positive.
         FormatError: if the file would go beyond the default `Limits`.
     """
     check_coder(coder)
-    limits = Limits()
+    limits, resources = Limits(), resources or CodingResources()
     text = header.to_bytes()
     limits.check("header_bytes", len(text), "bytes of header")
     FileHeader.from_bytes(text, limits)
@@ -102,8 +111,7 @@ def encode(
     for number, positions in _in_rounds(cuts):
         stream = header.streams[number]
         rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))[positions]
-        grid = stream.grid_of(rows.size)
-        mode, payload = encode_chunk(rows, grid, stream.codebook_sizes, coder)
+        mode, payload = encode_chunk(rows, stream.layout_of(rows.size), coder, resources)
         chunk = Chunk(number, mode, rows.size, len(payload))
         tally.add(chunk)
         fields = chunk.to_bytes()
@@ -114,12 +122,19 @@ def encode(
     return b"".join([*parts, footer, len(footer).to_bytes(4, "little")])
 
 
-def read(reader: Reader, limits: Limits, *, decode: bool = True) -> Contents:
+def read(
+    reader: Reader,
+    limits: Limits,
+    resources: CodingResources | None = None,
+    *,
+    decode: bool = True,
+) -> Contents:
     """Read a file from front to end, checking everything; works on a pipe.
 
     Args:
         reader: stands at the first byte.
         limits: what the file may ask for.
+        resources: what its chunks may have been coded with.
         decode: False leaves the tokens in their chunks, and their hash unchecked.
 
     Raises:
@@ -130,10 +145,13 @@ def read(reader: Reader, limits: Limits, *, decode: bool = True) -> Contents:
     tally = _Tally(header, limits)
     rows: dict[str, list[Indices]] = {stream.name: [] for stream in header.streams}
     for chunk, payload in _read_chunks(reader, tally):
-        mode, stream = coding_mode(chunk.mode), header.streams[chunk.stream]
+        coding_mode(chunk.mode)
         if decode:
-            grid = stream.grid_of(chunk.num_symbols)
-            rows[stream.name].append(mode.decode(payload, grid, stream.codebook_sizes))
+            stream = header.streams[chunk.stream]
+            layout = stream.layout_of(chunk.num_symbols)
+            rows[stream.name].append(
+                decode_chunk(chunk.mode, payload, layout, resources or CodingResources())
+            )
     token_hash = _read_footer(reader, tally)
     reader.expect_end()
     arrays = {s.name: _join(s, rows[s.name]) for s in header.streams} if decode else {}
@@ -210,8 +228,7 @@ class _Tally:
                 f"stream {stream.name!r} has left, got {chunk.num_symbols}"
             )
         self.limits.check("chunk_symbols", chunk.num_symbols, "symbols in a chunk")
-        num_positions = chunk.num_symbols // len(stream.codebook_sizes)
-        most = max_payload_bytes(num_positions, stream.codebook_sizes)
+        most = max_payload_bytes(chunk.mode, stream.layout_of(chunk.num_symbols))
         if chunk.payload_bytes > most:
             raise FormatError(
                 f"expected at most {most} bytes of payload, got {chunk.payload_bytes}"

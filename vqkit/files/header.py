@@ -13,6 +13,7 @@ from typing import Any
 
 from vqkit.files.format_error import FormatError
 from vqkit.files.limits import Limits
+from vqkit.files.modes import ChunkLayout
 
 __all__ = ["FileHeader", "StreamHeader"]
 
@@ -41,11 +42,12 @@ class StreamHeader:
         """Integers of one step along the first axis, the unit that chunks are made of."""
         return math.prod(self.shape[1:]) * len(self.codebook_sizes)
 
-    def grid_of(self, num_symbols: int) -> tuple[int, ...]:
-        """The grid of whole rows that hold so many integers."""
-        if not self.shape:
-            return ()
-        return (num_symbols // max(1, self.symbols_per_row), *self.shape[1:])
+    def layout_of(self, num_symbols: int) -> ChunkLayout:
+        """Whole rows that hold so many integers."""
+        grid: tuple[int, ...] = ()
+        if self.shape:
+            grid = (num_symbols // max(1, self.symbols_per_row), *self.shape[1:])
+        return ChunkLayout(self.name, grid, self.codebook_sizes)
 
     @property
     def nominal_bits(self) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqkit.files.container import FORMAT_VERSION, Contents
-from vqkit.files.modes import mode_name
+from vqkit.files.modes import mode_name, split_mode
 
 __all__ = ["StreamInfo", "TokenFileInfo"]
 
@@ -14,7 +14,8 @@ class StreamInfo:
     """One stream of a token file.
 
     ``nominal_bits`` is ``log2`` of the codebook's size over all its tokens, ``payload_bytes`` what
-    they take in the file, ``modes`` the numbers of the coding modes of its chunks.
+    they take in the file, ``modes`` the numbers of the coding modes of its chunks, ``has_unknown``
+    whether any chunk marks tokens as unknown.
     """
 
     name: str
@@ -26,11 +27,15 @@ class StreamInfo:
     payload_bytes: int
     num_chunks: int
     modes: tuple[int, ...]
+    has_unknown: bool
 
     @property
     def coding(self) -> str:
         """The coding modes by name, or by number where this version does not know them."""
-        return ", ".join(map(mode_name, self.modes)) or "no chunks"
+        names = [mode_name(number) for number in self.modes]
+        if self.has_unknown:
+            names.append("with unknown tokens")
+        return ", ".join(names) or "no chunks"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class TokenFileInfo:
         streams = []
         for number, stream in enumerate(header.streams):
             chunks = [chunk for chunk in contents.chunks if chunk.stream == number]
+            modes = [split_mode(chunk.mode) for chunk in chunks]
             streams.append(
                 StreamInfo(
                     name=stream.name,
@@ -93,7 +99,8 @@ class TokenFileInfo:
                     nominal_bits=stream.nominal_bits,
                     payload_bytes=sum(chunk.payload_bytes for chunk in chunks),
                     num_chunks=len(chunks),
-                    modes=tuple(sorted({chunk.mode for chunk in chunks})),
+                    modes=tuple(sorted({number for number, _ in modes})),
+                    has_unknown=any(has_unknown for _, has_unknown in modes),
                 )
             )
         return TokenFileInfo(

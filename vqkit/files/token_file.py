@@ -18,6 +18,7 @@ from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.info import TokenFileInfo
 from vqkit.files.limits import Limits
 from vqkit.files.reader import Readable, Reader
+from vqkit.files.resources import CodingResources
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
@@ -53,6 +54,7 @@ def write_tokens(
     overwrite: bool = False,
     chunk_rows: int | None = None,
     coder: str = "auto",
+    resources: CodingResources | None = None,
     check: bool = True,
 ) -> TokenFileInfo:
     """Write the tokens of one item as a token file.
@@ -67,40 +69,44 @@ def write_tokens(
             own; None for chunks of a million tokens.
         coder: ``auto`` codes every chunk as what is smallest, ``fixed`` at fixed width: the size
             then depends on the shape alone.
+        resources: what the model lends to coding; a reader needs the same.
         check: decode what was written and compare it before reporting success.
 
     Raises:
         ConfigError: if ``chunk_rows`` or ``coder`` make no sense.
         TokenFileError: if the file exists, cannot be written, or does not read back the same.
     """
-    data = dumps(tokens, chunk_rows=chunk_rows, coder=coder)
+    data = dumps(tokens, chunk_rows=chunk_rows, coder=coder, resources=resources)
     if isinstance(target, Writable):
         if check:
-            _check_same(loads(data), tokens, _stream_name(target))
+            _check_same(loads(data, resources=resources), tokens, _stream_name(target))
         _write_stream(target, data)
     else:
         path = Path(target)
 
         def check_written(written: Path) -> None:
             if check:
-                _check_same(read_tokens(written), tokens, str(path))
+                _check_same(read_tokens(written, resources=resources), tokens, str(path))
 
         write_atomically(path, data, overwrite=overwrite, check=check_written)
     return read_info(data)
 
 
-def read_tokens(source: Source, *, limits: Limits | None = None) -> Tokens:
+def read_tokens(
+    source: Source, *, limits: Limits | None = None, resources: CodingResources | None = None
+) -> Tokens:
     """Read the tokens of a file, checking every checksum on the way.
 
     Args:
         source: path, bytes, or binary stream, which may be a pipe and is read to its end.
         limits: what the file may ask for; None for the defaults of `Limits`.
+        resources: what the model lends to coding, where the file was written with it.
 
     Raises:
         TokenFileError: on anything that is not a sound token file, naming what, where and the fix.
     """
     with _opened(source) as reader:
-        contents = container.read(reader, limits or Limits())
+        contents = container.read(reader, limits or Limits(), resources)
     streams = {
         stream.name: TokenStream(
             indices=torch.from_numpy(contents.arrays[stream.name])[None],
@@ -113,10 +119,16 @@ def read_tokens(source: Source, *, limits: Limits | None = None) -> Tokens:
     return Tokens(streams, (header.media,), header.modality, header.tokenizer, header.fingerprint)
 
 
-def dumps(tokens: Tokens, *, chunk_rows: int | None = None, coder: str = "auto") -> bytes:
+def dumps(
+    tokens: Tokens,
+    *,
+    chunk_rows: int | None = None,
+    coder: str = "auto",
+    resources: CodingResources | None = None,
+) -> bytes:
     """The token file of one item as bytes; the same tokens give the same bytes everywhere.
 
-    ``chunk_rows`` and ``coder`` are those of `write_tokens`.
+    ``chunk_rows``, ``coder`` and ``resources`` are those of `write_tokens`.
 
     Raises:
         ConfigError: if they make no sense.
@@ -154,7 +166,7 @@ def dumps(tokens: Tokens, *, chunk_rows: int | None = None, coder: str = "auto")
         ),
     )
     try:
-        return container.encode(header, arrays, chunk_rows, coder)
+        return container.encode(header, arrays, chunk_rows, coder, resources)
     except FormatError as error:
         raise TokenFileError(
             f"Cannot write tokens: {error.what}. "
@@ -162,9 +174,14 @@ def dumps(tokens: Tokens, *, chunk_rows: int | None = None, coder: str = "auto")
         ) from None
 
 
-def loads(data: bytes | bytearray | memoryview, *, limits: Limits | None = None) -> Tokens:
+def loads(
+    data: bytes | bytearray | memoryview,
+    *,
+    limits: Limits | None = None,
+    resources: CodingResources | None = None,
+) -> Tokens:
     """Read the tokens of a file given as bytes, as `read_tokens` does."""
-    return read_tokens(data, limits=limits)
+    return read_tokens(data, limits=limits, resources=resources)
 
 
 def read_info(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
@@ -184,14 +201,16 @@ def read_info(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
     return TokenFileInfo.of(contents)
 
 
-def verify(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
+def verify(
+    source: Source, *, limits: Limits | None = None, resources: CodingResources | None = None
+) -> TokenFileInfo:
     """Decode a file, check every checksum and throw the tokens away.
 
     Raises:
         TokenFileError: if reading the file would raise it.
     """
     with _opened(source) as reader:
-        contents = container.read(reader, limits or Limits())
+        contents = container.read(reader, limits or Limits(), resources)
     return TokenFileInfo.of(contents)
 
 

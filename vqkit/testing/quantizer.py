@@ -209,10 +209,20 @@ def check_training_output_is_the_code(quantizer: Quantizer) -> None:
 
 @_check
 def check_no_token(quantizer: Quantizer) -> None:
-    """Index -1 decodes to zero."""
+    """Index -1 decodes to zero, and one missing codebook leaves the other positions alone."""
     ready = _ready(quantizer).eval()
-    nothing = torch.full(_index_shape(ready, _latents(ready, 2, 3)), NO_TOKEN)
+    z = _latents(ready, 2, 3)
+    nothing = torch.full(_index_shape(ready, z), NO_TOKEN)
     _require(not ready.decode(nothing).any(), "index -1 decodes to something")
+    whole = ready.encode(z)
+    for codebook in range(whole.shape[-1]):
+        holed = whole.clone()
+        holed[0, 0, ..., codebook] = NO_TOKEN
+        decoded = ready.decode(holed)
+        _require(bool(decoded.isfinite().all()), f"-1 in codebook {codebook} is not finite")
+        if ready.grid is None:
+            others = decoded.flatten(0, 1)[1:], ready.decode(whole).flatten(0, 1)[1:]
+            _require(torch.equal(*others), f"-1 in codebook {codebook} changes other positions")
 
 
 @_check

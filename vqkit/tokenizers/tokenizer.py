@@ -196,6 +196,7 @@ class Tokenizer(nn.Module):
 
         Args:
             tokens: What this tokenizer made; a prefix of a residual quantizer's levels will do.
+                Unknown tokens (-1) add nothing to their latents.
             check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
                 or fine-tuned since, and know what you do.
 

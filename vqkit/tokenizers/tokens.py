@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ModelMismatchError, ShapeError
+from vqkit.quantizers import NO_TOKEN
 from vqkit.shapes import Int
 
 __all__ = ["TokenStream", "Tokens"]
@@ -28,7 +29,8 @@ class TokenStream:
     """One named array of token indices, with its codebooks and the names of its axes.
 
     Args:
-        indices: int64 ``[batch, *grid, codebooks]``, each in ``[0, codebook_sizes[codebook])``.
+        indices: int64 ``[batch, *grid, codebooks]``, each in ``[0, codebook_sizes[codebook])``, or
+            -1 where the token is not known, because it was lost or not sent.
         codebook_sizes: number of codes of each codebook.
         axes: names of the grid's axes, e.g. ``("height", "width")``; empty if an item has no grid.
         lengths: int64 ``[batch, axes]``, valid extent of each item where items of different size
@@ -70,6 +72,12 @@ class TokenStream:
         if self.lengths is None:
             return self.indices.numel()
         return len(self.codebook_sizes) * int(self.lengths.prod(dim=1).sum())
+
+    @property
+    def num_unknown(self) -> int:
+        """Number of valid tokens that are -1."""
+        items = [self.item(i).indices for i in range(self.batch_size)]
+        return sum(int((indices == NO_TOKEN).sum()) for indices in items)
 
     @property
     def bits(self) -> float:
@@ -120,10 +128,10 @@ class TokenStream:
             return
         for codebook, size in enumerate(self.codebook_sizes):
             lowest, highest = (int(x) for x in indices[..., codebook].aminmax())
-            if lowest < 0 or highest >= size:
+            if lowest < NO_TOKEN or highest >= size:
                 raise ShapeError(
                     f"Wrong token indices: expected 0 to {size - 1} for codebook {codebook} of "
-                    f"{size} codes, got {lowest} to {highest}."
+                    f"{size} codes, or {NO_TOKEN} for an unknown one, got {lowest} to {highest}."
                 )
 
     def _check_lengths(self) -> None:
@@ -231,6 +239,11 @@ class Tokens:
     def num_tokens(self) -> int:
         """Number of valid integers in all streams of all items."""
         return sum(stream.num_tokens for stream in self.streams.values())
+
+    @property
+    def num_unknown(self) -> int:
+        """Number of valid integers that are -1, in all streams of all items."""
+        return sum(stream.num_unknown for stream in self.streams.values())
 
     @property
     def bits(self) -> float:

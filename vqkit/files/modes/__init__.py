@@ -1,0 +1,38 @@
+"""How the symbols of a chunk become bytes: coding modes, by the number in the file.
+
+A mode never expands: a chunk for which it needs more bytes than fixed-width packing is written in
+mode 0. So the size of any payload is bounded before it is read.
+"""
+
+from vqkit.files.modes.base import ChunkLayout, CodingMode
+from vqkit.files.modes.registry import (
+    ADAPTIVE,
+    CODERS,
+    FIXED_WIDTH,
+    LEARNED,
+    NEIGHBOURS,
+    check_coder,
+    coding_mode,
+    decode_chunk,
+    encode_chunk,
+    max_payload_bytes,
+    mode_name,
+    split_mode,
+)
+
+__all__ = [
+    "ADAPTIVE",
+    "CODERS",
+    "FIXED_WIDTH",
+    "LEARNED",
+    "NEIGHBOURS",
+    "ChunkLayout",
+    "CodingMode",
+    "check_coder",
+    "coding_mode",
+    "decode_chunk",
+    "encode_chunk",
+    "max_payload_bytes",
+    "mode_name",
+    "split_mode",
+]
