@@ -17,6 +17,8 @@ MAX_ALPHABET = 1 << 18
 """Largest number of symbols in a table: each takes at least 2^-24 of the probability."""
 
 _WORD = np.dtype("<u4")
+# One model for each symbol; not "perfect", as in `_model`.
+_FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 Weights = npt.NDArray[np.float64]
 
@@ -42,13 +44,15 @@ class RangeEncoder:
             weights: Whole numbers in float64, 1 to ``MAX_ALPHABET`` of them, none negative, their
                 sum in ``(0, 2^53]``. A single one costs nothing.
         """
-        if symbols.size and not 0 <= symbols.min() <= symbols.max() < weights.size:
-            raise ShapeError(
-                f"Cannot code symbols: expected 0 to {weights.size - 1}, got {symbols.min()} to "
-                f"{symbols.max()}."
-            )
+        _check_symbols(symbols, weights.size)
         if weights.size > 1:
             self._coder.encode(symbols.astype(np.int32), _model(weights))
+
+    def encode_each(self, symbols: npt.NDArray[np.int64], weights: Weights) -> None:
+        """Append symbols with weights ``[count, alphabet]`` of their own; else as `encode`."""
+        _check_symbols(symbols, weights.shape[1])
+        if weights.shape[1] > 1:
+            self._coder.encode(symbols.astype(np.int32), _FAMILY, weights)
 
     def to_bytes(self) -> bytes:
         """All that was coded so far, in words of four bytes."""
@@ -79,11 +83,17 @@ class RangeDecoder:
         """
         if weights.size == 1:
             return np.zeros(count, np.int64)
-        try:
-            symbols: npt.NDArray[np.int32] = self._coder.decode(_model(weights), count)
-        except AssertionError:  # this is how constriction says that data are invalid
-            raise CodingError("expected range-coded symbols, got bytes that code none") from None
-        return symbols.astype(np.int64)
+        return self._decoded(_model(weights), count)
+
+    def decode_each(self, weights: Weights) -> npt.NDArray[np.int64]:
+        """The next symbols, one for each row of ``weights [count, alphabet]``.
+
+        Raises:
+            CodingError: Bytes that no encoder writes.
+        """
+        if weights.shape[1] == 1:
+            return np.zeros(len(weights), np.int64)
+        return self._decoded(_FAMILY, weights)
 
     def finish(self) -> None:
         """Say that all symbols have been decoded.
@@ -93,6 +103,21 @@ class RangeDecoder:
         """
         if not self._coder.maybe_exhausted():
             raise CodingError("expected the end of the range-coded symbols, got more bytes")
+
+    def _decoded(self, *arguments: object) -> npt.NDArray[np.int64]:
+        try:
+            symbols: npt.NDArray[np.int32] = self._coder.decode(*arguments)
+        except AssertionError:  # this is how constriction says that data are invalid
+            raise CodingError("expected range-coded symbols, got bytes that code none") from None
+        return symbols.astype(np.int64)
+
+
+def _check_symbols(symbols: npt.NDArray[np.int64], alphabet: int) -> None:
+    if symbols.size and not 0 <= symbols.min() <= symbols.max() < alphabet:
+        raise ShapeError(
+            f"Cannot code symbols: expected 0 to {alphabet - 1}, got {symbols.min()} to "
+            f"{symbols.max()}."
+        )
 
 
 def _model(weights: Weights) -> object:

@@ -15,6 +15,7 @@ from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
 from vqkit.data.shapes import FACTORS, FactorShapes
 from vqkit.data.source import ImageSource
 from vqkit.data.stream import PositionSampler, SampleStream
+from vqkit.data.token_crops import MaskedCrop, TokenCrops
 from vqkit.data.torchvision_images import TorchvisionImages
 from vqkit.data.transforms import (
     CenterCrop,
@@ -45,6 +46,7 @@ __all__ = [
     "ImageFiles",
     "ImageFolder",
     "ImageSource",
+    "MaskedCrop",
     "Patches",
     "Photos",
     "PositionSampler",
@@ -52,6 +54,7 @@ __all__ = [
     "RandomFlip",
     "ResizeShortSide",
     "SampleStream",
+    "TokenCrops",
     "TorchvisionImages",
     "Transform",
     "class_folders",

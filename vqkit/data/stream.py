@@ -17,7 +17,7 @@ from vqkit.data.transforms import Transform
 from vqkit.errors import ConfigError
 from vqkit.shapes import Float, Int
 
-__all__ = ["PositionSampler", "SampleStream"]
+__all__ = ["PositionSampler", "SampleStream", "generator_of"]
 
 
 class SampleStream(Dataset[Tensor]):
@@ -40,7 +40,7 @@ class SampleStream(Dataset[Tensor]):
     def __getitem__(self, position: int) -> Float[Tensor, "channels height width"]:
         """Read and transform the sample at a position, counted from 0 without end."""
         image = self.source[self.index_of(position)]
-        return self.transform(image, _generator(self.seed, "sample", position))
+        return self.transform(image, generator_of(self.seed, "sample", position))
 
     def index_of(self, position: int) -> int:
         """Tell which image of the source stands at a position."""
@@ -93,10 +93,10 @@ class PositionSampler(Sampler[list[int]]):
 # Two epochs, since a batch may reach from one into the next.
 @functools.lru_cache(maxsize=2)
 def _permutation(length: int, seed: int, epoch: int) -> Int[Tensor, " length"]:
-    return torch.randperm(length, generator=_generator(seed, "epoch", epoch))
+    return torch.randperm(length, generator=generator_of(seed, "epoch", epoch))
 
 
-def _generator(seed: int, purpose: str, number: int) -> Generator:
+def generator_of(seed: int, purpose: str, number: int) -> Generator:
     """A generator of its own for each purpose and number; neighbours are unrelated."""
     digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
     return Generator().manual_seed(int.from_bytes(digest, "big"))

@@ -31,8 +31,8 @@ class ChunkPrior(Protocol):
         indices: npt.NDArray[np.int64],
         grid: tuple[int, ...],
         codebook_sizes: tuple[int, ...],
-    ) -> bytes:
-        """Code ``indices [positions, codebooks]``, positions of the grid in C order.
+    ) -> bytes | None:
+        """Code ``indices [positions, codebooks]``, positions of the grid in C order, or refuse.
 
         The writer decodes what this gives and falls back to other modes where it differs.
         """

@@ -9,8 +9,8 @@ bfloat16 stand in for float32, which both hold eight bits.
 A number "of ``bits``" is a multiple of ``2^-bits``. Sums of products of two of them have the sum of
 their bits, and no sum has more than 24 binary digits:
 
-- a row of weights, of 4 to 10 bits, times up to 512 activations, plus a bias: ``512 * 127^2 + 2^22``
-  at most, for the bias is below 64 and its 8 bits are never finer than the products';
+- a row of weights, of 4 to 10 bits, times up to 512 activations, plus a bias below 64, whose 8 bits
+  are never finer than the products': ``512 * 127^2 + 2^21``;
 - queries times keys: ``32 * 127^2``, plus the bias of an offset below ``2^20``;
 - weights of keys times values: ``500 * 255 * 127``, for tiles have at most 500 keys.
 """

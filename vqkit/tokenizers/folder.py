@@ -23,6 +23,7 @@ __all__ = [
     "check_shapes",
     "read",
     "read_spec",
+    "replace_file",
     "write",
 ]
 
@@ -61,15 +62,15 @@ def write(
     """Write a model folder; each file appears whole or not at all, the configuration last."""
     path.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    _replace(path / WEIGHTS_FILE, save_safetensors(tensors, metadata={"format": "pt"}))
-    _replace(path / CARD_FILE, _card(spec, card).encode())
+    replace_file(path / WEIGHTS_FILE, save_safetensors(tensors, metadata={"format": "pt"}))
+    replace_file(path / CARD_FILE, _card(spec, card).encode())
     document = {
         "format_version": FORMAT_VERSION,
         "vqkit_version": version("vqkit"),
         "spec": spec.to_dict(),
         "tokenizer": config,
     }
-    _replace(path / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode())
+    replace_file(path / CONFIG_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def read(path: Path) -> StoredModel:
@@ -146,7 +147,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     return document
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file of the folder, whole or not at all, over the one that is there."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

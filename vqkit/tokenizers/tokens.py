@@ -265,6 +265,11 @@ class Tokens:
             media=(self.media[index],),
         )
 
+    def with_indices(self, name: str, indices: Int[Tensor, "batch *grid codebooks"]) -> "Tokens":
+        """The same tokens with other indices in one stream."""
+        stream = replace(self.streams[name], indices=indices)
+        return replace(self, streams={**self.streams, name: stream})
+
     @staticmethod
     def stack(tokens: "Sequence[Tokens]") -> "Tokens":
         """Join batches into one, item after item.

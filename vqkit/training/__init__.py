@@ -6,6 +6,7 @@ from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnI
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
+from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
 from vqkit.training.trainer import make_trainer
 from vqkit.training.watch_codebooks import WatchCodebooks
@@ -16,6 +17,7 @@ __all__ = [
     "Constant",
     "LearningRate",
     "Pictures",
+    "PriorTraining",
     "ProgressBar",
     "StopOnInterrupt",
     "TokenizerTraining",
@@ -27,4 +29,5 @@ __all__ = [
     "make_trainer",
     "parameter_groups",
     "seed_everything",
+    "train_prior",
 ]

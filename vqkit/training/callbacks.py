@@ -17,8 +17,16 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.training.module import TokenizerTraining
+from vqkit.training.stepped import SteppedModule
 
-__all__ = ["Checkpoints", "Pictures", "ProgressBar", "StepCallback", "StopOnInterrupt"]
+__all__ = [
+    "Checkpoints",
+    "Pictures",
+    "ProgressBar",
+    "StepCallback",
+    "StopOnInterrupt",
+    "tokenizer_training",
+]
 
 
 class StepCallback(Callback):
@@ -29,18 +37,18 @@ class StepCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Steps are counted from here."""
-        self._last_step = _training(pl_module).step
+        self._last_step = _stepped(pl_module).step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *arguments: Any
     ) -> None:
         """Call ``on_step`` if this batch ended a step."""
-        module = _training(pl_module)
+        module = _stepped(pl_module)
         if module.step != self._last_step:
             self._last_step = module.step
             self.on_step(trainer, module)
 
-    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
         """What the callback does."""
 
 
@@ -66,12 +74,12 @@ class Checkpoints(StepCallback):
         self.every = every
         self.keep = keep
 
-    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
         """Save when it is time, at the last step in any case."""
         if module.step % self.every == 0 or trainer.should_stop:
             self.save(trainer, module)
 
-    def save(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def save(self, trainer: Trainer, module: SteppedModule) -> None:
         """Write the checkpoint; all ranks take part, the first one writes."""
         temporary = self.directory / ".last.ckpt.tmp"
         trainer.save_checkpoint(temporary)
@@ -106,7 +114,7 @@ class Pictures(StepCallback):
         self.num_images = num_images
         self.side = side
 
-    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
         """Draw when it is time, on the first rank."""
         if module.step % self.every and not trainer.should_stop:
             return
@@ -115,7 +123,7 @@ class Pictures(StepCallback):
         if not boards or source is None or not trainer.is_global_zero:
             return
         images = [source[i] for i in range(min(self.num_images, len(source)))]
-        tokenizer = module.exported
+        tokenizer = tokenizer_training(module).exported
         decoded = tokenizer.decode(tokenizer.encode(images))
         rows = [torch.cat([self._fit(x) for x in row], dim=-1) for row in (images, decoded)]
         grid = (torch.cat(rows, dim=-2) + 1) / 2
@@ -141,7 +149,7 @@ class ProgressBar(StepCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         super().on_train_start(trainer, pl_module)
-        module = _training(pl_module)
+        module = _stepped(pl_module)
         self._start = (time.monotonic(), module.step)
         self._next_line = module.step + 1
         if trainer.is_global_zero and sys.stderr.isatty():
@@ -158,7 +166,7 @@ class ProgressBar(StepCallback):
             self._progress.start()
             self._progress.add_task("", total=module.max_steps, completed=module.step, state="")
 
-    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
         """Move the bar, or print a line for about every twentieth of the training."""
         if self._progress is not None:
             task = self._progress.task_ids[0]
@@ -177,7 +185,7 @@ class ProgressBar(StepCallback):
             self._progress.stop()
             self._progress = None
 
-    def _state(self, module: TokenizerTraining) -> str:
+    def _state(self, module: SteppedModule) -> str:
         seconds, first = time.monotonic() - self._start[0], self._start[1]
         parts = [f"{(module.step - first) / max(seconds, 1e-9):.1f} steps/s"]
         shown = [name for name in module.latest if name.startswith("loss/")]
@@ -214,7 +222,20 @@ class StopOnInterrupt(Callback):
             self._previous = None
 
 
-def _training(module: LightningModule) -> TokenizerTraining:
+def _stepped(module: LightningModule) -> SteppedModule:
+    if not isinstance(module, SteppedModule):
+        raise ConfigError(
+            f"Callback: expected a module that counts steps, got {type(module).__name__}."
+        )
+    return module
+
+
+def tokenizer_training(module: LightningModule) -> TokenizerTraining:
+    """The module as what it must be.
+
+    Raises:
+        ConfigError: It trains something else.
+    """
     if not isinstance(module, TokenizerTraining):
         raise ConfigError(
             f"Callback: expected a TokenizerTraining to watch, got {type(module).__name__}."

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
@@ -19,6 +18,7 @@ from vqkit.training.health import codebook_health
 from vqkit.training.learning_rate import Constant, LearningRate
 from vqkit.training.parameter_groups import OptimizerFactory, make_optimizer
 from vqkit.training.random_state import random_state, set_random_state
+from vqkit.training.stepped import SteppedModule
 
 __all__ = ["TokenizerTraining", "WeightedLoss"]
 
@@ -36,7 +36,7 @@ class WeightedLoss:
             raise ConfigError(f"WeightedLoss: expected a weight >= 0, got {self.weight}.")
 
 
-class TokenizerTraining(LightningModule):
+class TokenizerTraining(SteppedModule):
     """Trains a tokenizer, with an adversary if there is one.
 
     One step is one update of the generator: ``num_steps`` counts them, and every schedule, period
@@ -100,8 +100,7 @@ class TokenizerTraining(LightningModule):
         self.usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
         self.validation_usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
         self.validation_psnr = PSNR()
-        self.latest: dict[str, float] = {}
-        """What was logged last, for progress bars."""
+        self.latest = {}
         # Batches of the current step; a checkpoint is written between steps, when it is 0.
         self._num_accumulated = 0
         self._resumed_random_state: dict[str, Any] | None = None

@@ -20,8 +20,9 @@ from vqkit.metrics import (
 )
 from vqkit.quantizers import QuantizerOutput
 from vqkit.quantizers.base import in_backward
-from vqkit.training.callbacks import StepCallback
+from vqkit.training.callbacks import StepCallback, tokenizer_training
 from vqkit.training.module import TokenizerTraining
+from vqkit.training.stepped import SteppedModule
 
 __all__ = ["WatchCodebooks"]
 
@@ -74,19 +75,18 @@ class WatchCodebooks(StepCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count what the quantizer gives out in training."""
         super().on_train_start(trainer, pl_module)
-        assert isinstance(pl_module, TokenizerTraining), "checked above"
-        quantizer = pl_module.tokenizer.quantizer
+        quantizer = tokenizer_training(pl_module).tokenizer.quantizer
         sizes = quantizer.codebook_sizes
         self._usage = CodebookUsage(sizes).to(pl_module.device)
         if len(sizes) > 1:
             self._information = LevelInformation(sizes).to(pl_module.device)
         self._hook = quantizer.register_forward_hook(self._count)
 
-    def on_step(self, trainer: Trainer, module: TokenizerTraining) -> None:
+    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
         """Report when it is time; all ranks take part, the first one writes."""
         if module.step % self.every and not trainer.should_stop:
             return
-        report = self._report(module)
+        report = self._report(tokenizer_training(module))
         if trainer.is_global_zero:
             report.save(self.directory)
             self._write(report, trainer, module.step)

@@ -25,6 +25,8 @@ class Learned:
         if prior is None or not prior.covers(layout.stream, *shape):
             return None
         payload = prior.encode(layout.stream, indices, *shape)
+        if payload is None:
+            return None
         # A prior that decodes otherwise than it encodes must cost bytes, never tokens.
         try:
             same = np.array_equal(prior.decode(layout.stream, payload, *shape), indices)
