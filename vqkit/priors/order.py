@@ -17,7 +17,7 @@ from vqkit.shapes import Int
 
 __all__ = ["NUM_STEPS", "reveal_order", "step_bounds"]
 
-NUM_STEPS = 12
+NUM_STEPS = 8
 
 # round(2^32 / g^j) for j = 1, 2 …, where g is the root of g^(rank + 1) = g + 1 above 1.
 _GENERATORS = {
