@@ -1,4 +1,4 @@
-"""Token files: the ``.vqt`` format, described byte by byte in ``docs/token_files.md``."""
+"""Token files: the ``.vqt`` format, described byte by byte in ``docs/format.md``."""
 
 from vqkit.files.codebooks import write_codebook, write_index_map
 from vqkit.files.info import StreamInfo, TokenFileInfo

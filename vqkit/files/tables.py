@@ -24,6 +24,7 @@ TABLES_FILE = "tables.safetensors"
 _FORMAT = "vqkit tables"
 _FORMAT_VERSION = 1
 _MAX_FILE_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,19 +162,28 @@ def _read(path: Path) -> TableSet:
 
 def _codebook_sizes(data: bytes) -> dict[str, list[int]]:
     """What the metadata says; safetensors checks the rest of the header."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    size = int.from_bytes(data[:8], "little")
+    if size > _MAX_HEADER_BYTES:
+        raise ValueError(f"expected a header of up to {_MAX_HEADER_BYTES} bytes, got {size}")
+    header = json.loads(data[8 : 8 + size])
     metadata = header["__metadata__"]
     found = metadata["format"], metadata["version"]
     if found != (_FORMAT, str(_FORMAT_VERSION)):
         raise ValueError(f"expected {_FORMAT} of version {_FORMAT_VERSION}, got {found}")
     sizes = json.loads(metadata["codebook_sizes"])
+    if type(sizes) is not dict:
+        raise ValueError(f"expected sizes by stream, got {str(sizes)[:80]}")
     for name, levels in sizes.items():
-        if not levels or not all(type(size) is int and 0 < size <= 1 << 62 for size in levels):
+        if type(levels) is not list or not levels or not all(map(_is_size, levels)):
             raise ValueError(f"expected sizes of the codebooks of {name!r}, got {str(levels)[:80]}")
         if not can_have_tables(levels):
             raise ValueError(f"expected smaller tables of {name!r}")
     checked: dict[str, list[int]] = sizes
     return checked
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 < value <= 1 << 62
 
 
 def _counts(array: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
