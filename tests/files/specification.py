@@ -1,4 +1,4 @@
-"""The reader printed in ``docs/token_files.md``: an independent implementation of the format."""
+"""The reader printed in ``docs/format.md``: an independent implementation of the format."""
 
 import contextlib
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from vqkit.tokenizers.tokens import Tokens
 
-_PAGE = Path(__file__).resolve().parents[2] / "docs" / "token_files.md"
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "format.md"
 
 
 def _code_of_the_page() -> dict[str, Any]:

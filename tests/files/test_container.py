@@ -21,9 +21,10 @@ from tests.files.crafted import (
 )
 from tests.files.samples import SAMPLES, speech
 from tests.files.test_header import refuses
+from vqkit.coding import StreamTables
 from vqkit.errors import TokenFileError
 from vqkit.files import CodingResources, Limits, container, dumps, loads, read_info, verify
-from vqkit.files.modes import decode_chunk
+from vqkit.files.modes import TABLES, decode_chunk
 from vqkit.files.reader import Reader
 
 END = foot([fields(6, 2)], SYMBOLS)
@@ -120,7 +121,7 @@ FOOTERS = [
     (foot([fields(6, 2)], SYMBOLS, num_chunks=2), "1 chunks in the index, got 2|stream"),
     (foot([fields(6, 2)], SYMBOLS, num_chunks=1 << 60), "1 chunks in the ind|at most 65536 ch"),
     (foot([fields(6, 1)], SYMBOLS), "index of the chunks that were read|footer after 9 bytes"),
-    (foot([fields(6, 2, mode=1)], SYMBOLS), "index of the chunks|coding mode"),
+    (foot([fields(6, 2, mode=99)], SYMBOLS), "index of the chunks|coding mode"),
     (foot([fields(6, 2)] * 2, SYMBOLS), "1 chunks in the index, got 2|of the 0 symbols"),
     (foot([], SYMBOLS), "1 chunks in the index, got 0|expected 6 symbols"),
     (END + b"\0", "end of the file, got more|footer"),
@@ -188,19 +189,23 @@ def test_the_index_leads_to_every_chunk(name: str) -> None:
     data = dumps(tokens, chunk_rows=2)
     contents = container.read_index(Reader(io.BytesIO(data), "data"), Limits())
     offset = contents.header_bytes
-    done = [0] * len(contents.header.streams)
+    done, resources = [0] * len(contents.header.streams), CodingResources()
     for part in contents.chunks:
         stream = contents.header.streams[part.stream]
         start = offset + len(part.to_bytes())
         payload = data[start : start + part.payload_bytes]
         num_codebooks = len(stream.codebook_sizes)
+        offset += part.size_bytes
+        if part.mode == TABLES:
+            tables = StreamTables.from_bytes(payload, stream.codebook_sizes)
+            resources = resources.with_embedded(stream.name, tables)
+            continue
         layout = stream.layout_of(part.num_symbols)
-        rows = decode_chunk(part.mode, payload, layout, CodingResources())
+        rows = decode_chunk(part.mode, payload, layout, resources)
         whole = tokens.streams[stream.name].indices.numpy().reshape(-1, num_codebooks)
         first = done[part.stream]
         np.testing.assert_array_equal(rows, whole[first : first + len(rows)])
         done[part.stream] += len(rows)
-        offset += part.size_bytes
     assert data[offset] == 0
 
 

@@ -72,7 +72,7 @@ def test_the_file_that_the_lies_start_from_is_sound() -> None:
         ("[NaN,3]", "whole numbers only, got 'NaN'"),
         ("[-Infinity,3]", "whole numbers only, got '-Infinity'"),
         ("[true,3]", "whole grid size in stream 'tokens' >= 0, got True"),
-        ("[null,3]", "whole grid size"),
+        ("[3,null]", "whole grid size"),
         ('["2",3]', "whole grid size"),
         ("[[2],3]", "whole grid size"),
         ("[2]", "one size for each"),

@@ -258,7 +258,7 @@ def test_unknown_tokens_are_legal_and_counted() -> None:
 
 def test_stream_names_the_codebook_that_is_exceeded() -> None:
     indices = torch.tensor([[[0, 7], [1, 8]]])
-    with pytest.raises(ShapeError, match="0 to 7 for codebook 1 of 8 codes, .*got 7 to 8"):
+    with pytest.raises(ShapeError, match=r"0 to 7 for codebook 1 of 8 codes, .*got 7 to 8"):
         TokenStream(indices, (2, 8), ("time",))
 
 

@@ -5,50 +5,77 @@ each, the table is made anew from the counts. Probabilities are discounted absol
 and Kneser 1994) by 3/4 of a count, the weight that codes never seen get together: so a large
 codebook of which a short file uses a part costs little more than that part. Of a codebook too large
 for a table only the high bits are predicted.
+
+Where counts of other media are at hand (`vqkit.coding.tables`), that share goes to the codes in
+proportion to them, and they weigh as much as 128 symbols more (Pitman and Yor 1997).
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vqkit.coding.bitpack import bits_for
-from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder
+from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder, Weights
 from vqkit.errors import CodingError
+
+if TYPE_CHECKING:
+    from vqkit.coding.tables import FrequencyTable
 
 __all__ = ["Counts", "blocks", "decode_adaptively", "encode_adaptively"]
 
 _FIRST_BLOCK, _LAST_BLOCK = 16, 16_384
 _DIGIT_BITS = 8  # of the low bits
+_TABLE_SYMBOLS = 128  # best or within 1 % of it on photos of 370 to 6,144 tokens
 
 Indices = npt.NDArray[np.int64]
 
 
 class Counts:
-    """How often each symbol of an alphabet has come, and what that predicts."""
+    """How often each symbol of an alphabet has come, and what that predicts.
 
-    def __init__(self, alphabet_size: int) -> None:
+    Args:
+        alphabet_size: Number of symbols.
+        expected: Weights of the symbols before any has come, up to 2^25 together; None for equal
+            ones, which give way to what has come as soon as anything has.
+    """
+
+    def __init__(self, alphabet_size: int, expected: Weights | None = None) -> None:
         self._counts = np.zeros(alphabet_size)
+        self._expected = expected
 
     def add(self, symbols: Indices) -> None:
         """Count symbols that have passed."""
         self._counts += np.bincount(symbols, minlength=self._counts.size)
 
-    def weights(self) -> npt.NDArray[np.float64]:
+    def weights(self) -> Weights:
         """``(n - 3/4) / N`` for what was seen, an equal share of the rest for every symbol.
 
-        Multiplied by ``4 N K``, so that they are whole: below 2^53 for 2^33 symbols of 2^18.
+        Multiplied by ``4 N K``, so that they are whole: below 2^53 for 2^33 symbols of 2^18. With
+        expected weights ``w`` of sum ``W``, ``(n - 3/4) / (N + 128)`` and a share in proportion to
+        ``w``, multiplied by ``4 (N + 128) W``: below 2^53 for 2^25 symbols.
         """
         seen = self._counts > 0
         num_seen = np.count_nonzero(seen)
+        discounted = 4 * self._counts - 3 * seen
+        if self._expected is not None:
+            rest = 3 * num_seen + 4 * _TABLE_SYMBOLS
+            return discounted * self._expected.sum() + rest * self._expected
         if num_seen == 0:
             return np.ones(self._counts.size)
-        return (4 * self._counts - 3 * seen) * self._counts.size + 3 * num_seen
+        return discounted * self._counts.size + 3 * num_seen
 
 
-def encode_adaptively(symbols: Indices, codebook_size: int, encoder: RangeEncoder) -> None:
-    """Append ``symbols [count]``, each in ``[0, codebook_size)``."""
+def encode_adaptively(
+    symbols: Indices,
+    codebook_size: int,
+    encoder: RangeEncoder,
+    table: "FrequencyTable | None" = None,
+) -> None:
+    """Append ``symbols [count]``, each in ``[0, codebook_size)``, from the table on if given."""
     num_low = _num_low_bits(codebook_size, symbols.size)
     high = symbols >> num_low if num_low else symbols
-    counts = Counts(((codebook_size - 1) >> num_low) + 1)
+    counts = _start(codebook_size, num_low, table)
     for start, stop in blocks(symbols.size):
         encoder.encode(high[start:stop], counts.weights())
         counts.add(high[start:stop])
@@ -56,7 +83,12 @@ def encode_adaptively(symbols: Indices, codebook_size: int, encoder: RangeEncode
         encoder.encode((symbols >> shift) & ((1 << num_bits) - 1), np.ones(1 << num_bits))
 
 
-def decode_adaptively(count: int, codebook_size: int, decoder: RangeDecoder) -> Indices:
+def decode_adaptively(
+    count: int,
+    codebook_size: int,
+    decoder: RangeDecoder,
+    table: "FrequencyTable | None" = None,
+) -> Indices:
     """The next ``count`` symbols.
 
     Raises:
@@ -64,7 +96,7 @@ def decode_adaptively(count: int, codebook_size: int, decoder: RangeDecoder) -> 
     """
     num_low = _num_low_bits(codebook_size, count)
     symbols = np.zeros(count, np.int64)
-    counts = Counts(((codebook_size - 1) >> num_low) + 1)
+    counts = _start(codebook_size, num_low, table)
     for start, stop in blocks(count):
         symbols[start:stop] = decoder.decode(stop - start, counts.weights())
         counts.add(symbols[start:stop])
@@ -74,6 +106,11 @@ def decode_adaptively(count: int, codebook_size: int, decoder: RangeDecoder) -> 
     if count and int(symbols.max()) >= codebook_size:
         raise CodingError(f"expected indices below {codebook_size}, got {symbols.max()}")
     return symbols
+
+
+def _start(codebook_size: int, num_low: int, table: "FrequencyTable | None") -> Counts:
+    expected = None if table is None else table.weights(num_low)
+    return Counts(((codebook_size - 1) >> num_low) + 1, expected)
 
 
 def _num_low_bits(codebook_size: int, count: int) -> int:

@@ -8,7 +8,7 @@ The sources of a codebook are decoded before any of its indices, and the indices
 found for all positions together: nothing here runs position by position.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vqkit.coding.adaptive import Counts, decode_adaptively, encode_adaptively
 from vqkit.coding.range_coder import RangeDecoder, RangeEncoder
+from vqkit.coding.tables import FrequencyTable
 from vqkit.errors import CodingError
 
 __all__ = ["decode_by_neighbours", "encode_by_neighbours"]
@@ -28,27 +29,39 @@ Sources = npt.NDArray[np.int8]  # there is one for every position, and there can
 
 
 def encode_by_neighbours(
-    indices: Indices, grid: tuple[int, ...], codebook_sizes: tuple[int, ...], encoder: RangeEncoder
+    indices: Indices,
+    grid: tuple[int, ...],
+    codebook_sizes: tuple[int, ...],
+    encoder: RangeEncoder,
+    tables: Sequence[FrequencyTable] | None = None,
 ) -> None:
-    """Append ``indices [positions, codebooks]`` of a grid, in C order."""
+    """Append ``indices [positions, codebooks]`` of a grid, in C order.
+
+    ``tables``, one for each codebook, predict the indices without a source.
+    """
     layout = _Layout(grid)
     before = np.zeros(layout.num_positions, np.int8)
-    for column, codebook_size in zip(indices.T, codebook_sizes, strict=True):
+    for codebook, codebook_size in enumerate(codebook_sizes):
+        column = indices[:, codebook]
         if codebook_size == 1:
             continue
         sources = layout.sources(column)
-        tables = _Tables(layout)
+        contexts = _Contexts(layout)
         for piece in layout.pieces():
-            for counts, chosen in tables.of(piece, sources, before):
+            for counts, chosen in contexts.of(piece, sources, before):
                 flags = sources[piece][chosen].astype(np.int64)
                 encoder.encode(flags, counts.weights())
                 counts.add(flags)
-        encode_adaptively(column[sources == layout.none], codebook_size, encoder)
+        table = None if tables is None else tables[codebook]
+        encode_adaptively(column[sources == layout.none], codebook_size, encoder, table)
         before = sources
 
 
 def decode_by_neighbours(
-    grid: tuple[int, ...], codebook_sizes: tuple[int, ...], decoder: RangeDecoder
+    grid: tuple[int, ...],
+    codebook_sizes: tuple[int, ...],
+    decoder: RangeDecoder,
+    tables: Sequence[FrequencyTable] | None = None,
 ) -> Indices:
     """The next ``[positions, codebooks]``.
 
@@ -62,15 +75,16 @@ def decode_by_neighbours(
         if codebook_size == 1:
             continue
         sources = np.empty(layout.num_positions, np.int8)
-        tables = _Tables(layout)
+        contexts = _Contexts(layout)
         for piece in layout.pieces():
-            for counts, chosen in tables.of(piece, sources, before):
+            for counts, chosen in contexts.of(piece, sources, before):
                 flags = decoder.decode(int(np.count_nonzero(chosen)), counts.weights())
                 sources[piece][chosen] = flags
                 counts.add(flags)
         own = sources == layout.none
         values = np.zeros(layout.num_positions, np.int64)
-        values[own] = decode_adaptively(int(np.count_nonzero(own)), codebook_size, decoder)
+        table = None if tables is None else tables[codebook]
+        values[own] = decode_adaptively(int(np.count_nonzero(own)), codebook_size, decoder, table)
         indices[:, codebook] = values[layout.origins(sources)]
         before = sources
     return indices
@@ -131,7 +145,7 @@ class _Layout:
         return np.arange(self.num_positions) // step % size > 0
 
 
-class _Tables:
+class _Contexts:
     """Tables of sources, one for every pair of the source above and the source before."""
 
     def __init__(self, layout: _Layout) -> None:

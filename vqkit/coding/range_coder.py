@@ -1,6 +1,6 @@
 """A range coder: integers and the tables that predict them <-> bytes.
 
-The arithmetic is that of `constriction`, behind an interface of our own; ``docs/token_files.md``
+The arithmetic is that of `constriction`, behind an interface of our own; ``docs/format.md``
 writes it down, and a decoder in plain Python in the tests reads what it writes. Tables are whole
 numbers held in float64, so that every sum is exact and the same on every machine.
 """

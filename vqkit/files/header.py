@@ -7,8 +7,8 @@ numbers.
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vqkit.files.format_error import FormatError
@@ -25,12 +25,17 @@ _MAX_MEDIA_SIZE = 1 << 53  # the whole numbers that every JSON reader keeps exac
 
 @dataclass(frozen=True)
 class StreamHeader:
-    """Name, axes, shape and codebooks of one array of integers ``[*shape, codebooks]``."""
+    """Name, axes, shape and codebooks of one array of integers ``[*shape, codebooks]``.
+
+    An *open* stream grows along its first axis, whose size is 0 here and ``null`` in the file; its
+    chunks tell how long it became.
+    """
 
     name: str
     axes: tuple[str, ...]
     shape: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
+    is_open: bool = False
 
     @property
     def num_symbols(self) -> int:
@@ -57,10 +62,13 @@ class StreamHeader:
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What a token file says of its one media item; streams are sorted by name."""
+    """What a token file says of its one media item; streams are sorted by name.
+
+    Sizes of the media that are None are not known yet: the footer tells them.
+    """
 
     modality: str
-    media: Mapping[str, int]
+    media: Mapping[str, int | None]
     tokenizer: str
     fingerprint: str
     streams: tuple[StreamHeader, ...]
@@ -72,11 +80,41 @@ class FileHeader:
                 "media": [self.modality, dict(self.media)],
                 "model": [self.tokenizer, self.fingerprint],
                 "streams": {
-                    s.name: [list(s.axes), list(s.shape), list(s.codebook_sizes)]
+                    s.name: [list(s.axes), _shape_text(s), list(s.codebook_sizes)]
                     for s in self.streams
                 },
             }
         )
+
+    @property
+    def known_media(self) -> dict[str, int]:
+        """The sizes of the media that are known."""
+        return {name: size for name, size in self.media.items() if size is not None}
+
+    @property
+    def open_media(self) -> list[str]:
+        """Names of the sizes that are not known yet, in the order of the text."""
+        return sorted(name for name, size in self.media.items() if size is None)
+
+    def with_media(self, sizes: Mapping[str, int]) -> "FileHeader":
+        """The same with sizes of the media that were not known.
+
+        Raises:
+            FormatError: A size that no file may state.
+        """
+        media = {name: sizes.get(name, size) for name, size in self.media.items()}
+        _check_media(media)
+        return replace(self, media=media)
+
+    def with_symbols(self, counts: Sequence[int]) -> "FileHeader":
+        """The same with open streams as long as their number of symbols says."""
+        streams = []
+        for stream, count in zip(self.streams, counts, strict=True):
+            if stream.is_open:
+                shape = stream.layout_of(count).grid
+                stream = replace(stream, shape=shape, is_open=False)
+            streams.append(stream)
+        return replace(self, streams=tuple(streams))
 
     @staticmethod
     def from_bytes(data: bytes, limits: Limits) -> "FileHeader":
@@ -106,6 +144,10 @@ class FileHeader:
         if header.to_bytes() != data:
             raise FormatError("expected canonical JSON: sorted keys, no white space, plain numbers")
         return header
+
+
+def _shape_text(stream: StreamHeader) -> list[int | None]:
+    return [None, *stream.shape[1:]] if stream.is_open else [*stream.shape]
 
 
 def _canonical(content: Any) -> bytes:
@@ -168,6 +210,9 @@ def _stream(name: str, value: Any, limits: Limits) -> StreamHeader:
             f"got axes {_quoted(axes)} and shape {_quoted(shape)}"
         )
     limits.check("grid_rank", len(axes), f"axes in stream {name!r}")
+    is_open = bool(shape) and shape[0] is None
+    if is_open:
+        shape = [0, *shape[1:]]
     for size in shape:
         _check_integer(size, 0, f"grid size in stream {name!r}")
         limits.check("num_tokens", size, f"positions along an axis of stream {name!r}")
@@ -176,7 +221,7 @@ def _stream(name: str, value: Any, limits: Limits) -> StreamHeader:
     for size in codebook_sizes:
         _check_integer(size, 1, f"codebook size in stream {name!r}")
         limits.check("codebook_size", size, f"codes in a codebook of stream {name!r}")
-    return StreamHeader(name, tuple(axes), tuple(shape), tuple(codebook_sizes))
+    return StreamHeader(name, tuple(axes), tuple(shape), tuple(codebook_sizes), is_open)
 
 
 def _check_totals(streams: tuple[StreamHeader, ...], limits: Limits) -> None:
@@ -195,6 +240,8 @@ def _check_media(value: Any) -> None:
         raise FormatError(f"expected media sizes by name, got {_quoted(value)}")
     for name, size in value.items():
         _check_identifier(name, "media size name")
+        if size is None:
+            continue
         _check_integer(size, 0, f"media size {name!r}")
         if size > _MAX_MEDIA_SIZE:
             raise FormatError(f"expected a media size {name!r} up to {_MAX_MEDIA_SIZE}, got {size}")

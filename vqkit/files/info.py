@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqkit.files.container import FORMAT_VERSION, Contents
-from vqkit.files.modes import mode_name, split_mode
+from vqkit.files.modes import TABLES, mode_name, split_mode
 
 __all__ = ["StreamInfo", "TokenFileInfo"]
 
@@ -14,8 +14,9 @@ class StreamInfo:
     """One stream of a token file.
 
     ``nominal_bits`` is ``log2`` of the codebook's size over all its tokens, ``payload_bytes`` what
-    they take in the file, ``modes`` the numbers of the coding modes of its chunks, ``has_unknown``
-    whether any chunk marks tokens as unknown.
+    they take in the file, ``table_bytes`` what tables take that it holds for them, ``modes`` the
+    numbers of the coding modes of its chunks, ``has_unknown`` whether any of them marks tokens as
+    unknown.
     """
 
     name: str
@@ -25,6 +26,7 @@ class StreamInfo:
     num_tokens: int
     nominal_bits: float
     payload_bytes: int
+    table_bytes: int
     num_chunks: int
     modes: tuple[int, ...]
     has_unknown: bool
@@ -88,7 +90,8 @@ class TokenFileInfo:
         streams = []
         for number, stream in enumerate(header.streams):
             chunks = [chunk for chunk in contents.chunks if chunk.stream == number]
-            modes = [split_mode(chunk.mode) for chunk in chunks]
+            coded = [chunk for chunk in chunks if chunk.mode != TABLES]
+            modes = [split_mode(chunk.mode) for chunk in coded]
             streams.append(
                 StreamInfo(
                     name=stream.name,
@@ -97,8 +100,11 @@ class TokenFileInfo:
                     codebook_sizes=stream.codebook_sizes,
                     num_tokens=stream.num_symbols,
                     nominal_bits=stream.nominal_bits,
-                    payload_bytes=sum(chunk.payload_bytes for chunk in chunks),
-                    num_chunks=len(chunks),
+                    payload_bytes=sum(chunk.payload_bytes for chunk in coded),
+                    table_bytes=sum(
+                        chunk.payload_bytes for chunk in chunks if chunk.mode == TABLES
+                    ),
+                    num_chunks=len(coded),
                     modes=tuple(sorted({number for number, _ in modes})),
                     has_unknown=any(has_unknown for _, has_unknown in modes),
                 )
@@ -106,7 +112,7 @@ class TokenFileInfo:
         return TokenFileInfo(
             format_version=FORMAT_VERSION,
             modality=header.modality,
-            media=header.media,
+            media=header.known_media,
             tokenizer=header.tokenizer,
             fingerprint=header.fingerprint,
             streams=tuple(streams),

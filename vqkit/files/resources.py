@@ -1,17 +1,18 @@
 """What coding may need besides the file: tables and a prior, which lie in the model's folder."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from vqkit.coding import StreamTables
 from vqkit.files.format_error import FormatError
+from vqkit.files.tables import TableSet
 
-__all__ = ["DIGEST_BYTES", "ChunkPrior", "CodingResources", "MissingResourceError"]
-
-DIGEST_BYTES = 4
-"""Length of the digests by which chunks name what they were coded with."""
+__all__ = ["ChunkPrior", "CodingResources", "MissingResourceError"]
 
 
 @runtime_checkable
@@ -56,14 +57,58 @@ class CodingResources:
     """What a model lends to the coding of its tokens.
 
     Args:
+        tables: How often its codes come, for modes 1 and 7.
         prior: A learned model of the tokens, for mode 5.
+        embedded: Tables that the file itself holds, by stream; the container puts them here.
 
     Example:
         >>> CodingResources().prior is None
         True
     """
 
+    tables: TableSet | None = None
     prior: ChunkPrior | None = None
+    embedded: TableSet = field(default_factory=lambda: TableSet({}))
+
+    @staticmethod
+    def of_model(folder: str | os.PathLike[str]) -> "CodingResources":
+        """What a model's folder holds for coding.
+
+        Raises:
+            ConfigError: A file there is damaged.
+        """
+        return CodingResources(tables=TableSet.load(folder))
+
+    def with_embedded(self, stream: str, tables: StreamTables) -> "CodingResources":
+        """The same with tables of the file itself."""
+        return replace(self, embedded=TableSet({**self.embedded.streams, stream: tables}))
+
+    def tables_for(self, stream: str, codebook_sizes: Sequence[int]) -> StreamTables | None:
+        """The tables to code a stream with, the file's own before the model's."""
+        for found in self._table_sets:
+            tables = found.streams.get(stream)
+            if tables is not None and tables.covers(codebook_sizes):
+                return tables
+        return None
+
+    def find_tables(self, digest: bytes) -> StreamTables | None:
+        """The tables of this digest."""
+        return self._by_digest.get(digest)
+
+    @property
+    def table_digests(self) -> tuple[bytes, ...]:
+        """All tables that are at hand."""
+        return tuple(self._by_digest)
+
+    @property
+    def _table_sets(self) -> list[TableSet]:
+        return [self.embedded] if self.tables is None else [self.embedded, self.tables]
+
+    @property
+    def _by_digest(self) -> dict[bytes, StreamTables]:
+        return {
+            tables.digest: tables for found in self._table_sets for tables in found.streams.values()
+        }
 
 
 class MissingResourceError(FormatError):

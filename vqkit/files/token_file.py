@@ -116,7 +116,8 @@ def read_tokens(
         for stream in contents.header.streams
     }
     header = contents.header
-    return Tokens(streams, (header.media,), header.modality, header.tokenizer, header.fingerprint)
+    media = (header.known_media,)
+    return Tokens(streams, media, header.modality, header.tokenizer, header.fingerprint)
 
 
 def dumps(

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from vqkit.coding import DIGEST_BYTES
 from vqkit.errors import CodingError
 from vqkit.files.format_error import FormatError
 from vqkit.files.modes.base import ChunkLayout, Indices
-from vqkit.files.resources import DIGEST_BYTES, ChunkPrior, CodingResources, MissingResourceError
+from vqkit.files.resources import ChunkPrior, CodingResources, MissingResourceError
 
 __all__ = ["Learned"]
 

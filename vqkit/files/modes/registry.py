@@ -8,6 +8,7 @@ from vqkit.files.modes.base import ChunkLayout, CodingMode, Indices
 from vqkit.files.modes.fixed_width import FixedWidth
 from vqkit.files.modes.learned import Learned
 from vqkit.files.modes.range_coded import Adaptive, Neighbours
+from vqkit.files.modes.tabled import Tabled, TabledNeighbours
 from vqkit.files.resources import CodingResources
 from vqkit.quantizers import NO_TOKEN
 
@@ -17,6 +18,9 @@ __all__ = [
     "FIXED_WIDTH",
     "LEARNED",
     "NEIGHBOURS",
+    "TABLED",
+    "TABLED_NEIGHBOURS",
+    "TABLES",
     "check_coder",
     "coding_mode",
     "decode_chunk",
@@ -33,16 +37,21 @@ FIXED_WIDTH = FixedWidth()
 ADAPTIVE = Adaptive()
 NEIGHBOURS = Neighbours()
 LEARNED = Learned()
+TABLED = Tabled()
+TABLED_NEIGHBOURS = TabledNeighbours()
+
+TABLES = 6
+"""Mode of chunks that hold no tokens but tables, which later chunks name."""
 
 CODERS: dict[str, tuple[CodingMode, ...]] = {
-    "auto": (FIXED_WIDTH, ADAPTIVE, NEIGHBOURS, LEARNED),
+    "auto": (FIXED_WIDTH, TABLED, ADAPTIVE, NEIGHBOURS, LEARNED, TABLED_NEIGHBOURS),
     "fixed": (FIXED_WIDTH,),
 }
 """By name, the modes that a writer may choose from."""
 
 _MODES: dict[int, CodingMode] = {mode.number: mode for mode in CODERS["auto"]}
 # What these lend is made of known tokens.
-_KNOWN_ONLY = (LEARNED,)
+_KNOWN_ONLY = (TABLED, LEARNED, TABLED_NEIGHBOURS)
 
 
 def coding_mode(byte: int) -> CodingMode:
