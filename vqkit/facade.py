@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.files import TokenFileInfo, read_tokens, write_tokens
+from vqkit.files import CodingResources, TokenFileInfo, read_tokens, write_tokens
 from vqkit.media import ImageFileSource, read_image
 from vqkit.shapes import Float
 from vqkit.tokenizers import Tokenizer, Tokens
@@ -17,10 +17,15 @@ Model = Tokenizer | str | os.PathLike[str]
 """A tokenizer, or the folder or hub id that it is loaded from."""
 
 
-def load(source: str | os.PathLike[str]) -> Tokens:
+def load(source: str | os.PathLike[str], model: Model | None = None) -> Tokens:
     """Read a token file (``.vqt``), checking every checksum on the way.
 
     Models are loaded by :meth:`vqkit.Tokenizer.from_pretrained`.
+
+    Args:
+        source: The file.
+        model: For a file that was written with tables or the prior of its model: the model, or its
+            folder or hub id.
 
     Raises:
         TokenFileError: It is no token file, or a damaged one.
@@ -31,16 +36,29 @@ def load(source: str | os.PathLike[str]) -> Tokens:
             f"Loading {str(path)!r}: expected a token file, got a folder. A model is loaded by "
             "vqkit.Tokenizer.from_pretrained(folder)."
         )
-    return read_tokens(path)
+    return read_tokens(path, resources=_resources(model))
 
 
-def save(tokens: Tokens, path: str | os.PathLike[str], *, overwrite: bool = False) -> TokenFileInfo:
+def save(
+    tokens: Tokens,
+    path: str | os.PathLike[str],
+    model: Model | None = None,
+    *,
+    overwrite: bool = False,
+) -> TokenFileInfo:
     """Write the tokens of one item as a token file, read it back, compare; return what it holds.
+
+    Args:
+        tokens: One item.
+        path: The file.
+        model: Its tables and its prior, where it has any, make the file smaller; to load it takes
+            them then, too.
+        overwrite: Replace a file that exists.
 
     Raises:
         TokenFileError: The file exists and may not be replaced, or cannot be written.
     """
-    return write_tokens(tokens, path, overwrite=overwrite)
+    return write_tokens(tokens, path, overwrite=overwrite, resources=_resources(model))
 
 
 def encode(media: Tensor | ImageFileSource, model: Model) -> Tokens:
@@ -88,14 +106,24 @@ def decode(
         ShapeError: There is more than one item.
         TokenFileError: The file is damaged.
     """
+    tokenizer = _tokenizer(model)
     if not isinstance(tokens, Tokens):
-        tokens = load(tokens)
+        tokens = load(tokens, tokenizer)
     if len(tokens) != 1:
         raise ShapeError(
             f"Decoding: expected the tokens of one item, got {len(tokens)}. Use "
             "Tokenizer.decode(tokens), which gives a list."
         )
-    return _tokenizer(model).decode(tokens)[0]
+    return tokenizer.decode(tokens)[0]
+
+
+def _resources(model: Model | None) -> CodingResources:
+    if model is None:
+        return CodingResources()
+    if not isinstance(model, Tokenizer) and Path(model).is_dir():
+        return CodingResources.of_model(model)
+    folder = _tokenizer(model).folder
+    return CodingResources() if folder is None else CodingResources.of_model(folder)
 
 
 def _tokenizer(model: Model) -> Tokenizer:

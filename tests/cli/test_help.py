@@ -19,6 +19,7 @@ VERBS = (
     "evaluate",
     "info",
     "list",
+    "prior",
     "reconstruct",
     "usage",
     "verify",

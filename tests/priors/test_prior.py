@@ -43,6 +43,15 @@ def test_decodes_what_was_encoded(grid: tuple[int, ...], sizes: tuple[int, ...],
     assert np.array_equal(prior.decode("tokens", data, grid, sizes), indices)
 
 
+def test_first_codebooks_are_coded_alone() -> None:
+    prior, grid = make_prior((40, 1 << 20, 9)), (6, 7)
+    indices = random_indices(grid, (40, 1 << 20))
+    data = prior.encode("tokens", indices, grid, (40, 1 << 20))
+    assert data is not None
+    assert np.array_equal(prior.decode("tokens", data, grid, (40, 1 << 20)), indices)
+    assert not prior.covers("tokens", grid, (1 << 20,))
+
+
 def test_size_is_the_information_and_few_bytes_more() -> None:
     prior, grid = make_prior((40, 9)), (20, 30)
     indices = random_indices(grid, (40, 9))

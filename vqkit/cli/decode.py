@@ -19,7 +19,7 @@ from vqkit.cli.options import (
 )
 from vqkit.cli.sources import expand, find_token_files
 from vqkit.cli.targets import Job, plan
-from vqkit.cli.tokens import read_token_file
+from vqkit.cli.tokens import conceal, read_token_file
 
 __all__ = ["add_parser", "run"]
 
@@ -40,6 +40,11 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="model folder, id or hub id, for files whose model is elsewhere",
     )
     add_codebooks_option(parser, "decode from")
+    parser.add_argument(
+        "--no-conceal",
+        action="store_true",
+        help="leave unknown tokens as holes, where the model has a prior to fill them in",
+    )
     add_output_options(
         parser,
         default="Default: beside each input, photo.jpg.vqt as photo.png.",
@@ -66,8 +71,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        tokens, facts = read_token_file(job.source)
+        tokens, facts = read_token_file(job.source, models)
         tokenizer = models.maker_of(tokens)
+        if not arguments.no_conceal:
+            tokens = conceal(tokens, models, console, printable(job.source.name))
         media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
         write_media(media, target, format)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")

@@ -22,6 +22,8 @@ from vqkit.cli.targets import Job, plan
 
 __all__ = ["add_parser", "run"]
 
+_PORTABLE = "portable"
+
 
 def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     parser = verbs.add_parser(
@@ -38,10 +40,10 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     add_codebooks_option(parser, "write")
     parser.add_argument(
         "--coder",
-        choices=("auto", "fixed"),
+        choices=("auto", _PORTABLE, "fixed"),
         default="auto",
-        help="auto: the smallest file; fixed: a size that depends on the shape alone "
-        "(default: auto)",
+        help="auto: the smallest file; portable: the smallest that needs nothing of the model's "
+        "folder but the model; fixed: a size that depends on the shape alone (default: auto)",
     )
     add_output_options(
         parser,
@@ -62,14 +64,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
     check_codebooks(tokenizer, arguments.codebooks)
-    from vqkit.files import write_tokens
+    from vqkit.files import CodingResources, write_tokens
+
+    is_portable = arguments.coder == _PORTABLE
+    coder = "auto" if is_portable else arguments.coder
+    resources = CodingResources() if is_portable else models.resources_of(tokenizer)
 
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
         tokens = first_codebooks(tokenizer.encode([media]), arguments.codebooks)
-        info = write_tokens(tokens, target.open(), overwrite=target.force, coder=arguments.coder)
+        info = write_tokens(
+            tokens, target.open(), overwrite=target.force, coder=coder, resources=resources
+        )
         facts = facts_of(info)
         console.detail(
             f"{printable(job.source.name)} -> {printable(target.name)}: {facts['num_tokens']:,} "

@@ -18,6 +18,7 @@ from vqkit.errors import ConfigError, MissingExtraError, ModelMismatchError, Vqk
 if TYPE_CHECKING:
     import torch
 
+    from vqkit.files import CodingResources, TokenFileInfo
     from vqkit.tokenizers import Tokenizer, Tokens
 
 __all__ = ["ModelLoader", "find_device", "resolve"]
@@ -39,6 +40,7 @@ class ModelLoader:
         self.console = console
         self.device = find_device(arguments.device)
         self._named: Tokenizer | None = None
+        self._resources: dict[str, CodingResources] = {}
         self._makers: dict[str, Tokenizer | None] = {}
 
     def named(self) -> "Tokenizer":
@@ -60,8 +62,17 @@ class ModelLoader:
                 raise
             raise type(error)(f"{error}{hint}") from error
 
-    def maker_of(self, tokens: "Tokens") -> "Tokenizer":
-        """The model that made the tokens, unless ``--model`` names one.
+    def resources_of(self, tokenizer: "Tokenizer") -> "CodingResources":
+        """What the folder of a model loaded here has for the coding of its tokens."""
+        from vqkit.files import CodingResources
+
+        if tokenizer.fingerprint not in self._resources:
+            assert tokenizer.folder is not None, "it was loaded from a folder"
+            self._resources[tokenizer.fingerprint] = CodingResources.of_model(tokenizer.folder)
+        return self._resources[tokenizer.fingerprint]
+
+    def maker_of(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer":
+        """The model that made the tokens or the file, unless ``--model`` names one.
 
         Raises:
             ModelMismatchError: It is not here.
@@ -79,7 +90,7 @@ class ModelLoader:
             )
         return tokenizer
 
-    def _find_maker(self, tokens: "Tokens") -> "Tokenizer | None":
+    def _find_maker(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer | None":
         path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
         if path is not None:
             return self._load(str(path))

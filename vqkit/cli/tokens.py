@@ -4,18 +4,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.console import Console
 from vqkit.cli.media import facts_of
+from vqkit.cli.model_search import find_fingerprint
 from vqkit.cli.sources import Source
 from vqkit.errors import TokenFileError
 
 if TYPE_CHECKING:
+    from vqkit.cli.models import ModelLoader
+    from vqkit.files import CodingResources, TokenFileInfo
     from vqkit.tokenizers import Tokens
 
-__all__ = ["read_token_file"]
+__all__ = ["conceal", "read_token_file"]
 
 
-def read_token_file(source: Source) -> "tuple[Tokens, dict[str, Any]]":
+def read_token_file(
+    source: Source, models: "ModelLoader | None" = None
+) -> "tuple[Tokens, dict[str, Any]]":
     """Read all of a token file, checking every checksum.
+
+    Args:
+        source: The file.
+        models: Finds the model whose folder has what the coding needs; without it only local
+            folders are looked at.
 
     Raises:
         TokenFileError: It is no token file, or a damaged one; a picture is called one.
@@ -31,7 +42,8 @@ def read_token_file(source: Source) -> "tuple[Tokens, dict[str, Any]]":
     else:  # a pipe, which can be read but once, or nothing at all
         content = source.path.read_bytes()
     try:
-        return read_tokens(content), facts_of(read_info(content))
+        info = read_info(content)
+        return read_tokens(content, resources=_resources(info, models)), facts_of(info)
     except TokenFileError as error:
         if not is_image(content):
             raise
@@ -39,3 +51,30 @@ def read_token_file(source: Source) -> "tuple[Tokens, dict[str, Any]]":
             f"Cannot decode {source.name!r}: expected a token file, got an image. Turn it into a "
             "token file with vqkit encode."
         ) from error
+
+
+def conceal(tokens: "Tokens", models: "ModelLoader", console: Console, name: str) -> "Tokens":
+    """Fill in unknown tokens by the prior of the model that made them, if it has one; say so."""
+    from vqkit.priors import Prior
+
+    if not tokens.num_unknown:
+        return tokens
+    what = f"{name}: {tokens.num_unknown:,} of {tokens.num_tokens:,} tokens are unknown"
+    prior = models.resources_of(models.maker_of(tokens)).prior
+    if not isinstance(prior, Prior):
+        console.note(f"{what}; the model has no prior to fill them in (vqkit prior).")
+        return tokens
+    console.note(f"{what}; filled in by the model's prior.")
+    return prior.fill_tokens(tokens)
+
+
+def _resources(info: "TokenFileInfo", models: "ModelLoader | None") -> "CodingResources":
+    """What the coding of the file needs, from the folder of its model if that is here."""
+    from vqkit.files import CodingResources
+
+    if not info.needs_resources:
+        return CodingResources()
+    if models is not None:
+        return models.resources_of(models.maker_of(info))
+    folder = find_fingerprint(info.tokenizer, info.fingerprint)
+    return CodingResources() if folder is None else CodingResources.of_model(folder)

@@ -32,12 +32,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sources = expand(
         arguments.files, find_token_files, recursive=arguments.recursive, what="token files"
     )
-    tokenizer = None
+    models, tokenizer = None, None
     if arguments.model is not None:
-        tokenizer = ModelLoader(arguments, console).named()
+        models = ModelLoader(arguments, console)
+        tokenizer = models.named()
 
     def work(job: Job) -> dict[str, Any]:
-        tokens, facts = read_token_file(job.source)
+        tokens, facts = read_token_file(job.source, models)
         if tokenizer is not None:
             tokenizer.decode(tokens)
         console.detail(f"{printable(job.source.name)}: {facts['num_tokens']:,} tokens, all sound")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vqkit.files.container import FORMAT_VERSION, Contents
-from vqkit.files.modes import TABLES, mode_name, split_mode
+from vqkit.files.modes import LEARNED, TABLED, TABLED_NEIGHBOURS, TABLES, mode_name, split_mode
 
 __all__ = ["StreamInfo", "TokenFileInfo"]
 
@@ -67,6 +67,18 @@ class TokenFileInfo:
     def nominal_bits(self) -> float:
         """``log2`` of the codebook's size over all tokens of all streams."""
         return sum(stream.nominal_bits for stream in self.streams)
+
+    @property
+    def needs_resources(self) -> bool:
+        """Whether decoding takes something of the model's folder: its tables or its prior."""
+        return any(
+            LEARNED.number in stream.modes
+            or (
+                not stream.table_bytes
+                and {TABLED.number, TABLED_NEIGHBOURS.number} & {*stream.modes}
+            )
+            for stream in self.streams
+        )
 
     @property
     def payload_bytes(self) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from vqkit.coding import StreamTables
 from vqkit.files.format_error import FormatError
 from vqkit.files.tables import TableSet
+from vqkit.priors import read_prior
+from vqkit.tokenizers.folder import read_spec
 
 __all__ = ["ChunkPrior", "CodingResources", "MissingResourceError"]
 
@@ -75,9 +78,12 @@ class CodingResources:
         """What a model's folder holds for coding.
 
         Raises:
-            ConfigError: A file there is damaged.
+            ConfigError: A file there is damaged, or it is no model's folder.
+            ModelMismatchError: Its prior is another model's.
         """
-        return CodingResources(tables=TableSet.load(folder))
+        path = Path(folder)
+        prior = read_prior(path, read_spec(path).fingerprint)
+        return CodingResources(tables=TableSet.load(path), prior=prior)
 
     def with_embedded(self, stream: str, tables: StreamTables) -> "CodingResources":
         """The same with tables of the file itself."""

@@ -93,11 +93,12 @@ class Prior:
         return digest(self.network)
 
     def covers(self, stream: str, grid: Grid, codebook_sizes: tuple[int, ...]) -> bool:
-        """Whether it can code chunks of this stream, grid and codebooks."""
-        return (
+        """Whether it can code chunks of this stream, grid and codebooks, or the first of them."""
+        return bool(
             stream == self.spec.stream
             and len(grid) == self.spec.rank
-            and codebook_sizes == self.spec.codebook_sizes
+            and codebook_sizes
+            and codebook_sizes == self.spec.codebook_sizes[: len(codebook_sizes)]
             and prod(grid) <= MAX_POSITIONS
         )
 
@@ -109,7 +110,7 @@ class Prior:
         None where fewer bytes would do than decoding may cost: other modes serve such chunks.
         """
         self._check_covered(stream, grid, codebook_sizes)
-        symbols = self.spec.levels.split(torch.from_numpy(indices))
+        symbols = Levels(codebook_sizes).split(torch.from_numpy(indices))
         encoder = RangeEncoder()
         for level, places, weights in self._predictions(symbols, grid):
             encoder.encode_each(symbols[places, level].numpy(), weights)
@@ -125,7 +126,7 @@ class Prior:
             CodingError: Bytes that no encoder writes.
         """
         self._check_covered(stream, grid, codebook_sizes)
-        levels = self.spec.levels
+        levels = Levels(codebook_sizes)
         symbols = torch.full((prod(grid), len(levels.sizes)), UNKNOWN)
         if len(payload) * _SYMBOLS_PER_BYTE < symbols.numel():
             raise CodingError(
@@ -186,7 +187,7 @@ class Prior:
         A step sees the ``symbols`` of the steps before it alone: a decoder fills them in meanwhile.
         """
         order, bounds = reveal_order(grid), step_bounds(grid)
-        known = torch.full_like(symbols, UNKNOWN)
+        known = symbols.new_full((len(symbols), len(self.spec.levels.sizes)), UNKNOWN)
         for level in range(symbols.shape[1]):
             for first, last in bounds:
                 places = order[first:last]

@@ -17,6 +17,8 @@ from vqkit.errors import ConfigError
 from vqkit.tokenizers.spec import TokenizerSpec
 
 __all__ = [
+    "CARD_FILE",
+    "CODING_FILES",
     "CONFIG_FILE",
     "WEIGHTS_FILE",
     "StoredModel",
@@ -30,6 +32,8 @@ __all__ = [
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+CODING_FILES = ("tables.safetensors", "prior.safetensors")
+"""What may lie beside them: others read and write these, for smaller token files."""
 FORMAT_VERSION = 1
 _MAX_CONFIG_BYTES = 1 << 20
 

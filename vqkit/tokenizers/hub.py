@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vqkit.errors import ConfigError, MissingExtraError
-from vqkit.tokenizers.folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from vqkit.tokenizers.folder import CARD_FILE, CODING_FILES, CONFIG_FILE, WEIGHTS_FILE
 
 __all__ = ["download", "upload"]
 
@@ -41,7 +41,7 @@ def download(
             force_download=force_download,
             local_files_only=local_files_only,
             token=token,
-            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE],
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *CODING_FILES],
         )
     except (OSError, ValueError) as error:  # the library's errors derive from these
         raise ConfigError(

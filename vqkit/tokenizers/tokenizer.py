@@ -78,6 +78,8 @@ class Tokenizer(nn.Module):
         self.decoder = decoder
         self.name = name
         self._check_parts()
+        self.folder: Path | None = None
+        """Where it was loaded from: what coding its tokens may need lies there too."""
         self._fingerprint: tuple[Any, str] | None = None
 
     @property
@@ -277,6 +279,7 @@ class Tokenizer(nn.Module):
                 f"{tokenizer.fingerprint}. The configuration or the weights were changed or "
                 f"damaged."
             )
+        tokenizer.folder = path
         return tokenizer.eval()
 
     def push_to_hub(
