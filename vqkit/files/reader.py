@@ -72,6 +72,15 @@ class Reader:
         self._crc = zlib.crc32(data, self._crc)
         return data
 
+    def rest(self) -> bytes:
+        """All bytes up to the end."""
+        pieces = [self._piece(_PIECE_BYTES)]
+        while pieces[-1]:
+            pieces.append(self._piece(_PIECE_BYTES))
+        data = b"".join(pieces)
+        self.offset += len(data)
+        return data
+
     def integer(self, num_bytes: int) -> int:
         """A little-endian integer of fixed size."""
         return int.from_bytes(self.exactly(num_bytes), "little")

@@ -1,13 +1,10 @@
 """Tokens <-> token files (``.vqt``)."""
 
-import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from vqkit.errors import TokenFileError
@@ -17,14 +14,13 @@ from vqkit.files.format_error import FormatError
 from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.info import TokenFileInfo
 from vqkit.files.limits import Limits
-from vqkit.files.reader import Readable, Reader
+from vqkit.files.reader import Readable
 from vqkit.files.resources import CodingResources
+from vqkit.files.sources import Source, Target, Writable, opened, stream_name, write_stream
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
-    "Source",
-    "Target",
-    "Writable",
+    "as_tokens",
     "dumps",
     "loads",
     "read_info",
@@ -32,19 +28,6 @@ __all__ = [
     "verify",
     "write_tokens",
 ]
-
-
-@runtime_checkable
-class Writable(Protocol):
-    """A binary stream to write to."""
-
-    def write(self, data: Any, /) -> Any:
-        """Write bytes; a raw stream returns how many it took."""
-
-
-FilePath = str | os.PathLike[str]
-Source = FilePath | bytes | bytearray | memoryview | Readable
-Target = FilePath | Writable
 
 
 def write_tokens(
@@ -79,8 +62,8 @@ def write_tokens(
     data = dumps(tokens, chunk_rows=chunk_rows, coder=coder, resources=resources)
     if isinstance(target, Writable):
         if check:
-            _check_same(loads(data, resources=resources), tokens, _stream_name(target))
-        _write_stream(target, data)
+            _check_same(loads(data, resources=resources), tokens, stream_name(target))
+        write_stream(target, data)
     else:
         path = Path(target)
 
@@ -105,19 +88,9 @@ def read_tokens(
     Raises:
         TokenFileError: on anything that is not a sound token file, naming what, where and the fix.
     """
-    with _opened(source) as reader:
+    with opened(source) as reader:
         contents = container.read(reader, limits or Limits(), resources)
-    streams = {
-        stream.name: TokenStream(
-            indices=torch.from_numpy(contents.arrays[stream.name])[None],
-            codebook_sizes=stream.codebook_sizes,
-            axes=stream.axes,
-        )
-        for stream in contents.header.streams
-    }
-    header = contents.header
-    media = (header.known_media,)
-    return Tokens(streams, media, header.modality, header.tokenizer, header.fingerprint)
+    return as_tokens(contents.header, contents.arrays)
 
 
 def dumps(
@@ -194,7 +167,7 @@ def read_info(source: Source, *, limits: Limits | None = None) -> TokenFileInfo:
     Raises:
         TokenFileError: if header or footer are damaged, or this version cannot read the file.
     """
-    with _opened(source) as reader:
+    with opened(source) as reader:
         if isinstance(source, Readable) or not reader.seekable():
             contents = container.read(reader, limits or Limits(), decode=False)
         else:
@@ -210,30 +183,23 @@ def verify(
     Raises:
         TokenFileError: if reading the file would raise it.
     """
-    with _opened(source) as reader:
+    with opened(source) as reader:
         contents = container.read(reader, limits or Limits(), resources)
     return TokenFileInfo.of(contents)
 
 
-@contextmanager
-def _opened(source: Source) -> Iterator[Reader]:
-    """A reader of the source, whose problems become `TokenFileError`."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        with io.BytesIO(source) as stream, Reader(stream, "the bytes given").explained() as reader:
-            yield reader
-    elif isinstance(source, Readable):
-        with Reader(source, _stream_name(source)).explained() as reader:
-            yield reader
-    else:
-        path = Path(source)
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise TokenFileError(
-                f"Cannot read {path}: {error.strerror or error}. Check the name and the rights."
-            ) from error
-        with file, Reader(file, str(path)).explained() as reader:
-            yield reader
+def as_tokens(header: FileHeader, arrays: Mapping[str, npt.NDArray[np.int64]]) -> Tokens:
+    """What a file holds, as tokens."""
+    streams = {
+        stream.name: TokenStream(
+            indices=torch.from_numpy(arrays[stream.name])[None],
+            codebook_sizes=stream.codebook_sizes,
+            axes=stream.axes,
+        )
+        for stream in header.streams
+    }
+    media = (header.known_media,)
+    return Tokens(streams, media, header.modality, header.tokenizer, header.fingerprint)
 
 
 def _check_same(read: Tokens, written: Tokens, name: str) -> None:
@@ -242,23 +208,3 @@ def _check_same(read: Tokens, written: Tokens, name: str) -> None:
             f"Cannot write {name}: expected to read back the tokens written, got others. "
             f"Nothing was kept; check the disk and the memory of this machine."
         )
-
-
-def _write_stream(stream: Writable, data: bytes) -> None:
-    """Write all of the data; a raw stream may take a part of it at a time."""
-    try:
-        rest = memoryview(data)
-        while rest:
-            taken = stream.write(rest)
-            rest = rest[len(rest) if taken is None else taken :]
-        if isinstance(stream, io.IOBase):
-            stream.flush()
-    except (OSError, TypeError) as error:
-        raise TokenFileError(
-            f"Cannot write to {_stream_name(stream)}: {error}. Give a writable binary stream."
-        ) from error
-
-
-def _stream_name(stream: object) -> str:
-    name = getattr(stream, "name", None)
-    return name if isinstance(name, str) else "the stream"

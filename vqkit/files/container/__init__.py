@@ -5,7 +5,9 @@ magic and header, chunks, a footer that repeats what every chunk says of itself.
 """
 
 from vqkit.files.container.layout import FORMAT_VERSION, Chunk, Contents
+from vqkit.files.container.part import read_rows
 from vqkit.files.container.reading import ContainerReader, read, read_index
+from vqkit.files.container.recovery import LostRows, recover
 from vqkit.files.container.writing import ContainerWriter, encode
 
 __all__ = [
@@ -14,7 +16,10 @@ __all__ = [
     "ContainerReader",
     "ContainerWriter",
     "Contents",
+    "LostRows",
     "encode",
     "read",
     "read_index",
+    "read_rows",
+    "recover",
 ]

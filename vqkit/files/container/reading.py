@@ -26,7 +26,7 @@ from vqkit.files.modes import TABLES, coding_mode, decode_chunk
 from vqkit.files.reader import Reader
 from vqkit.files.resources import CodingResources
 
-__all__ = ["ContainerReader", "decode_tables", "read", "read_header", "read_index"]
+__all__ = ["ContainerReader", "decode_tables", "read", "read_footer", "read_header", "read_index"]
 
 
 class ContainerReader:
@@ -173,13 +173,7 @@ def read_index(reader: Reader, limits: Limits) -> Contents:
     if footer_start < header_bytes:
         raise FormatError(f"expected a footer within the file, got one of {footer_bytes} bytes")
     reader.seek("footer", footer_start)
-    if reader.varint() != END_OF_CHUNKS:
-        raise FormatError("expected the end of the chunks where the footer begins")
-    num_chunks = reader.varint()
-    limits.check("num_chunks", num_chunks, "chunks")
-    for _ in range(num_chunks):
-        tally.add(_read_fields(reader, reader.varint()))
-    header, token_hash = _read_closing(reader, tally)
+    header, token_hash = read_footer(reader, tally)
     if reader.section_size != footer_bytes:
         raise FormatError(f"expected a footer of {footer_bytes} bytes, got {reader.section_size}")
     tally.finish()
@@ -219,6 +213,28 @@ def read_header(reader: Reader, limits: Limits) -> FileHeader:
     if flags & ~KNOWN_FLAGS:
         raise FormatError(f"expected no flags but {KNOWN_FLAGS:#x}, got {flags:#x}", fix=NEWER)
     return FileHeader.from_bytes(text, limits)
+
+
+def read_footer(reader: Reader, tally: Tally) -> tuple[FileHeader, bytes]:
+    """Read the footer from its first byte on, up to its length.
+
+    Args:
+        reader: At the first byte, in a section that begins there.
+        tally: Of no chunks yet; gets those of the index.
+
+    Returns:
+        The header with what it left open, and the token hash.
+
+    Raises:
+        FormatError: It is damaged or does not fit the header.
+    """
+    if reader.varint() != END_OF_CHUNKS:
+        raise FormatError("expected the end of the chunks where the footer begins")
+    num_chunks = reader.varint()
+    tally.limits.check("num_chunks", num_chunks, "chunks")
+    for _ in range(num_chunks):
+        tally.add(_read_fields(reader, reader.varint()))
+    return _read_closing(reader, tally)
 
 
 def decode_tables(payload: bytes, stream: StreamHeader) -> StreamTables:

@@ -17,6 +17,7 @@ __all__ = [
     "CODERS",
     "FIXED_WIDTH",
     "LEARNED",
+    "MODE_BYTES",
     "NEIGHBOURS",
     "TABLED",
     "TABLED_NEIGHBOURS",
@@ -54,6 +55,16 @@ _MODES: dict[int, CodingMode] = {mode.number: mode for mode in CODERS["auto"]}
 _KNOWN_ONLY = (TABLED, LEARNED, TABLED_NEIGHBOURS)
 
 
+MODE_BYTES = frozenset(
+    {
+        TABLES,
+        *_MODES,
+        *(number | _UNKNOWN for number in _MODES if _MODES[number] not in _KNOWN_ONLY),
+    }
+)
+"""All bytes that may stand as the mode of a chunk."""
+
+
 def coding_mode(byte: int) -> CodingMode:
     """The mode that a byte names, with unknown tokens marked or not.
 
@@ -63,8 +74,7 @@ def coding_mode(byte: int) -> CodingMode:
     number, has_unknown = split_mode(byte)
     mode = _MODES.get(number)
     if mode is None or (has_unknown and mode in _KNOWN_ONLY):
-        known = sorted(_MODES) + [m | _UNKNOWN for m in _MODES if _MODES[m] not in _KNOWN_ONLY]
-        raise FormatError(f"expected a coding mode of {known}, got {byte}", fix=NEWER)
+        raise FormatError(f"expected a coding mode of {sorted(MODE_BYTES)}, got {byte}", fix=NEWER)
     return mode
 
 
