@@ -20,6 +20,7 @@ VERBS = (
     "info",
     "list",
     "reconstruct",
+    "tables",
     "usage",
     "verify",
 )

@@ -18,6 +18,7 @@ from vqkit.errors import ConfigError, MissingExtraError, ModelMismatchError, Vqk
 if TYPE_CHECKING:
     import torch
 
+    from vqkit.files import TokenFileInfo
     from vqkit.tokenizers import Tokenizer, Tokens
 
 __all__ = ["ModelLoader", "find_device", "resolve"]
@@ -60,8 +61,8 @@ class ModelLoader:
                 raise
             raise type(error)(f"{error}{hint}") from error
 
-    def maker_of(self, tokens: "Tokens") -> "Tokenizer":
-        """The model that made the tokens, unless ``--model`` names one.
+    def maker_of(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer":
+        """The model that made the tokens or the file, unless ``--model`` names one.
 
         Raises:
             ModelMismatchError: It is not here.
@@ -79,7 +80,7 @@ class ModelLoader:
             )
         return tokenizer
 
-    def _find_maker(self, tokens: "Tokens") -> "Tokenizer | None":
+    def _find_maker(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer | None":
         path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
         if path is not None:
             return self._load(str(path))

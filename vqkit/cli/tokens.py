@@ -11,7 +11,15 @@ from vqkit.errors import TokenFileError
 if TYPE_CHECKING:
     from vqkit.tokenizers import Tokens
 
-__all__ = ["read_token_file"]
+__all__ = ["content_of", "read_token_file"]
+
+
+def content_of(source: Source) -> Path | bytes:
+    """What can be read more than once: the path of a file, or all that came out of a pipe."""
+    if source.path is None:
+        return sys.stdin.buffer.read()
+    # What is no file is a pipe, or nothing at all.
+    return source.path if source.path.is_file() else source.path.read_bytes()
 
 
 def read_token_file(source: Source) -> "tuple[Tokens, dict[str, Any]]":
@@ -23,13 +31,7 @@ def read_token_file(source: Source) -> "tuple[Tokens, dict[str, Any]]":
     from vqkit.files import read_info, read_tokens
     from vqkit.media import is_image
 
-    content: Path | bytes
-    if source.path is None:
-        content = sys.stdin.buffer.read()
-    elif source.path.is_file():
-        content = source.path
-    else:  # a pipe, which can be read but once, or nothing at all
-        content = source.path.read_bytes()
+    content = content_of(source)
     try:
         return read_tokens(content), facts_of(read_info(content))
     except TokenFileError as error:
