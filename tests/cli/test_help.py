@@ -21,6 +21,7 @@ VERBS = (
     "list",
     "prior",
     "reconstruct",
+    "tables",
     "usage",
     "verify",
 )

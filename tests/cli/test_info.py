@@ -23,8 +23,19 @@ def test_token_file_as_json(run: Run, file: Path) -> None:
     assert (document["format"], document["version"]) == ("vqkit info", 1)
     (item,) = document["items"]
     size_bytes = file.stat().st_size
-    header_bytes = item.pop("header_bytes")
-    assert 0 < header_bytes < size_bytes
+    parts = [item.pop(f"{name}_bytes") for name in ("header", "chunk", "footer")]
+    assert min(parts) > 0
+    assert sum(parts) + -(-7 * 9 * 9 // 8) == size_bytes
+    (level,) = item.pop("levels")
+    assert item.pop("entropy_bits") == level.pop("entropy_bits") < 63 * 6
+    assert level == {
+        "stream": "tokens",
+        "codebook": 0,
+        "codebook_size": 512,
+        "num_tokens": 63,
+        "num_unknown": 0,
+        "nominal_bits": 63 * 9.0,
+    }
     assert len(item.pop("token_hash")) == 32
     payload_bytes = -(-7 * 9 * 9 // 8)
     assert item == {
@@ -40,7 +51,9 @@ def test_token_file_as_json(run: Run, file: Path) -> None:
         "num_tokens": 63,
         "size_bytes": size_bytes,
         "payload_bytes": payload_bytes,
+        "table_bytes": 0,
         "overhead_bytes": size_bytes - payload_bytes,
+        "not_decoded": None,
         "num_chunks": 1,
         "nominal_bits": 63 * 9.0,
         "bits_per_pixel": 8 * size_bytes / 3500,
@@ -54,8 +67,10 @@ def test_token_file_as_json(run: Run, file: Path) -> None:
                 "num_tokens": 63,
                 "nominal_bits": 63 * 9.0,
                 "payload_bytes": payload_bytes,
+                "table_bytes": 0,
                 "num_chunks": 1,
                 "modes": [0],
+                "has_unknown": False,
                 "coding": "fixed width",
             }
         ],

@@ -76,6 +76,7 @@ class TestContent:
             "ms_ssim",
             "lpips",
             "nominal_bits_per_pixel",
+            "entropy_bits_per_pixel",
             "actual_bits_per_pixel",
         }
         assert content["codebooks"]["levels"][0]["num_tokens"] == 4 * 10 * 13 + 1
@@ -95,6 +96,19 @@ class TestContent:
         assert report.psnr_pooled == pytest.approx(expected, rel=1e-12)
         sizes = sum(item.size_bytes for item in report.items)
         assert report.rate.actual_bits_per_pixel == 8 * sizes / pixels
+        rate = report.to_dict()["rate"]
+        assert 0 < rate["entropy_bits_per_pixel"] <= rate["nominal_bits_per_pixel"]
+        assert rate["entropy_bits"] == sum(item.entropy_bits for item in report.items)
+
+    def test_reports_from_before_entropy_was_counted_are_read(self, report, tmp_path):
+        content = report.to_dict()
+        for row in content["images"]:
+            del row["entropy_bits"], row["entropy_bits_per_pixel"]
+        (tmp_path / "report.json").write_text(json.dumps(content))
+        older = Report.load(tmp_path)
+        assert older.entropy_bits is None
+        assert older.metrics["entropy_bits_per_pixel"].count == 0
+        assert older.to_dict()["rate"]["entropy_bits_per_pixel"] is None
 
     def test_every_number_is_finite_or_null(self):
         empty = evaluate(BlockMeans(), [], dataset="empty")

@@ -2,10 +2,9 @@
 
 import io
 
-import numpy as np
 import pytest
-import torch
 
+from tests.files.coded_samples import ramp
 from tests.files.fake_prior import RampPrior
 from vqkit.errors import CodingError, TokenFileError
 from vqkit.files import (
@@ -18,19 +17,8 @@ from vqkit.files import (
     verify,
     write_tokens,
 )
-from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 RESOURCES = CodingResources(prior=RampPrior())
-
-
-def ramp() -> Tokens:
-    """Indices that go up by one but for a few, in two levels: cheap for the prior alone."""
-    level = np.arange(600) * 1 % 500
-    level[100] = 7
-    indices = torch.from_numpy(np.stack([level, (level + 3) % 300], axis=-1)).reshape(1, 20, 30, 2)
-    levels = TokenStream(indices, (500, 300), ("height", "width"))
-    media = {"height": 160, "width": 240}
-    return Tokens({"tokens": levels}, (media,), "image", "image/example", "0" * 32)
 
 
 def test_the_stand_in_is_a_prior() -> None:

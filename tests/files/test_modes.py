@@ -131,5 +131,5 @@ def test_range_coded_modes_refuse_an_index_beyond_its_codebook() -> None:
 
 
 def test_unknown_coders_are_refused() -> None:
-    with pytest.raises(ConfigError, match="expected one of auto, fixed, got 'zip'"):
+    with pytest.raises(ConfigError, match="expected one of auto, archive, fixed, got 'zip'"):
         check_coder("zip")

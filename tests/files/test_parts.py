@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.files.coded_samples import RESOURCES, skewed
 from tests.files.samples import SAMPLES, cartoon, photo, speech
 from tests.files.test_recovery import flip, layout_of, written
-from tests.files.test_tables import RESOURCES, skewed
 from vqkit.errors import ShapeError, TokenFileError
 from vqkit.files import dumps, read_part
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.files.coded_samples import skewed
 from tests.files.crafted import HEADER, chunk, crc, head
 from tests.files.samples import SAMPLES, photo, speech
 from tests.files.test_mutations import outcome
-from tests.files.test_tables import skewed
 from vqkit.errors import TokenFileError
 from vqkit.files import (
     FileHeader,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.files.coded_samples import RESOURCES, skewed
 from tests.files.samples import SAMPLES, speech
 from tests.files.specification import read_vqt, says_the_same
-from tests.files.test_tables import RESOURCES, skewed
 from vqkit.errors import ConfigError, ShapeError, TokenFileError
 from vqkit.files import (
     FileHeader,
@@ -182,10 +182,14 @@ def test_tables_of_the_model_are_used() -> None:
 
 def test_a_writer_that_fails_leaves_an_incomplete_file() -> None:
     target = io.BytesIO()
-    writer = TokenWriter(target, open_header(FRAMES), chunk_rows=5)
-    with pytest.raises(ShapeError), writer:
-        writer.append(frames(12))
-        writer.append(frames(1) + 5000)
+
+    def write() -> None:
+        with TokenWriter(target, open_header(FRAMES), chunk_rows=5) as writer:
+            writer.append(frames(12))
+            writer.append(frames(1) + 5000)
+
+    with pytest.raises(ShapeError):
+        write()
     with pytest.raises(TokenFileError):
         loads(target.getvalue())
     with TokenReader(target.getvalue()) as reader:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import save
 
+from tests.files.coded_samples import RESOURCES, TABLES, counted, counts_by_digest, skewed
 from tests.files.crafted import HEADER, PAYLOAD, SYMBOLS, chunk, crc, fields, foot, head
 from tests.files.samples import photo
 from tests.files.specification import read_vqt
@@ -26,48 +26,6 @@ from vqkit.files import (
 )
 from vqkit.files.tables import TABLES_FILE
 from vqkit.tokenizers.tokens import Tokens, TokenStream
-
-
-def skewed(seed: int, shape: tuple[int, int] = (20, 30)) -> Tokens:
-    """Two levels, of whose codes some are frequent in every picture; no two neighbours equal."""
-    random = np.random.Generator(np.random.PCG64(seed))
-    parity = np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 2
-    first = (random.random(shape) ** 4 * 200).astype(np.int64) * 2 + parity
-    second = (random.random(shape) ** 2 * 100).astype(np.int64)
-    levels = torch.from_numpy(np.stack([first, second], axis=-1))[None]
-    return Tokens(
-        {"tokens": TokenStream(levels, (400, 100), ("height", "width"))},
-        ({"height": 8 * shape[0], "width": 8 * shape[1]},),
-        "image",
-        "image/example",
-        "0" * 32,
-    )
-
-
-def counted(num_items: int = 50) -> TableSet:
-    """Tables of other pictures than seeds below 1,000 make."""
-    items = [skewed(1000 + seed).indices[0].reshape(-1, 2).numpy() for seed in range(num_items)]
-    columns = np.concatenate(items).T
-    return TableSet.from_histograms(
-        {
-            "tokens": [
-                Histogram(size, *np.unique(column, return_counts=True))
-                for size, column in zip((400, 100), columns, strict=True)
-            ]
-        }
-    )
-
-
-TABLES = counted()
-RESOURCES = CodingResources(tables=TABLES)
-
-
-def counts_by_digest(tables: TableSet) -> dict[bytes, list[list[int]]]:
-    """As the reader of the page takes them."""
-    return {
-        stream.digest: [table.counts.tolist() for table in stream.codebooks]
-        for stream in tables.streams.values()
-    }
 
 
 @pytest.mark.parametrize("seed", range(3))

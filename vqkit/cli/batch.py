@@ -16,7 +16,7 @@ __all__ = ["BatchOutcome", "ItemOutcome", "list_planned", "report", "run_batch"]
 
 Facts = Mapping[str, Any]
 """What is known of one item when it is done, as JSON types. ``size_bytes`` and ``num_pixels`` are
-added up for the summary."""
+added up for the summary; ``is_damaged`` says that an input was done in part."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class BatchOutcome:
         """What to tell the shell."""
         if self.interrupted:
             return ExitStatus.INTERRUPTED
-        return ExitStatus.SOME_FAILED if self.failures else ExitStatus.DONE
+        is_damaged = any(item.facts.get("is_damaged") for item in self.items)
+        return ExitStatus.SOME_FAILED if self.failures or is_damaged else ExitStatus.DONE
 
     def total(self, fact: str) -> int | None:
         """Sum of a fact over the inputs that are done; None where it is not known of all."""

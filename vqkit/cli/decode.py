@@ -17,6 +17,7 @@ from vqkit.cli.options import (
     add_output_options,
     add_token_files,
 )
+from vqkit.cli.partial import decode_part, parse_part, recover_token_file
 from vqkit.cli.sources import expand, find_token_files
 from vqkit.cli.targets import Job, plan
 from vqkit.cli.tokens import conceal, read_token_file
@@ -40,6 +41,19 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="model folder, id or hub id, for files whose model is elsewhere",
     )
     add_codebooks_option(parser, "decode from")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--part",
+        type=parse_part,
+        metavar="AXIS=FIRST:END,...",
+        help="decode a part of the media alone, as in height=0:256,width=64:128, in pixels; of the "
+        "file no more is read than it needs",
+    )
+    what.add_argument(
+        "--recover",
+        action="store_true",
+        help="decode what is intact of damaged files, and say what is lost (exit status 1)",
+    )
     parser.add_argument(
         "--no-conceal",
         action="store_true",
@@ -71,11 +85,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        tokens, facts = read_token_file(job.source, models)
-        tokenizer = models.maker_of(tokens)
-        if not arguments.no_conceal:
-            tokens = conceal(tokens, models, console, printable(job.source.name))
-        media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
+        if arguments.part is not None:
+            media, tokenizer, facts = decode_part(
+                job.source, arguments.part, arguments.codebooks, models
+            )
+        else:
+            tokens, facts = (
+                recover_token_file(job.source, models, console)
+                if arguments.recover
+                else read_token_file(job.source, models)
+            )
+            tokenizer = models.maker_of(tokens)
+            if not arguments.no_conceal:
+                tokens = conceal(tokens, models, console, printable(job.source.name))
+            media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
         write_media(media, target, format)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}

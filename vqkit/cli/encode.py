@@ -16,6 +16,7 @@ from vqkit.cli.options import (
     add_media,
     add_model_options,
     add_output_options,
+    positive,
 )
 from vqkit.cli.sources import TOKEN_SUFFIX, expand
 from vqkit.cli.targets import Job, plan
@@ -40,10 +41,18 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     add_codebooks_option(parser, "write")
     parser.add_argument(
         "--coder",
-        choices=("auto", _PORTABLE, "fixed"),
+        choices=("auto", _PORTABLE, "archive", "fixed"),
         default="auto",
         help="auto: the smallest file; portable: the smallest that needs nothing of the model's "
-        "folder but the model; fixed: a size that depends on the shape alone (default: auto)",
+        "folder but the model; archive: large files that decode fast; fixed: a size that depends "
+        "on the shape alone (default: auto)",
+    )
+    parser.add_argument(
+        "--chunk-rows",
+        type=positive,
+        metavar="N",
+        help="rows of tokens that can be decoded on their own, and that are lost together where a "
+        "file is damaged (default: all of a picture)",
     )
     add_output_options(
         parser,
@@ -76,7 +85,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         media = read_media(job.source, tokenizer, arguments.alpha)
         tokens = first_codebooks(tokenizer.encode([media]), arguments.codebooks)
         info = write_tokens(
-            tokens, target.open(), overwrite=target.force, coder=coder, resources=resources
+            tokens,
+            target.open(),
+            overwrite=target.force,
+            chunk_rows=arguments.chunk_rows,
+            coder=coder,
+            resources=resources,
         )
         facts = facts_of(info)
         console.detail(

@@ -2,22 +2,26 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import run_batch
-from vqkit.cli.console import Console, printable
+from vqkit.cli.console import Console, explain, printable
 from vqkit.cli.media import num_pixels_of
 from vqkit.cli.model_search import find_fingerprint, find_named, model_folder
 from vqkit.cli.options import Parser, add_talk_options
 from vqkit.cli.sources import Source, expand, find_token_files
 from vqkit.cli.targets import Job
+from vqkit.cli.tokens import content_of
+from vqkit.errors import VqkitError
 
 if TYPE_CHECKING:
     from vqkit.files import TokenFileInfo
 
 __all__ = ["add_parser", "run"]
 
+_MOST_LEVELS = 32
 FORMAT_VERSION = 1
 """Of the JSON document. Keys may be added to it; a change of their meaning is a new version."""
 
@@ -27,8 +31,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "info",
         usage="vqkit info FILE_OR_MODEL... [options]",
         help="show what token files and models are",
-        description="Show what token files (.vqt) and model folders say of themselves. Of a file "
-        "header and footer are read: vqkit verify reads all of it.",
+        description="Show what token files (.vqt) and model folders say of themselves, where the "
+        "bytes of a file go, and what its tokens need at least.",
     )
     parser.add_names("names", "FILE_OR_MODEL", "token files, model folders, folders of files, or -")
     parser.add_argument(
@@ -73,7 +77,26 @@ def _describe(source: Source) -> dict[str, Any]:
         return _describe_model(folder)
     from vqkit.files import read_info
 
-    return _describe_tokens(read_info(source.open()))
+    content = content_of(source)
+    info = read_info(content)
+    return {**_describe_tokens(info), **_describe_rates(content, info)}
+
+
+def _describe_rates(content: Path | bytes, info: "TokenFileInfo") -> dict[str, Any]:
+    """What the tokens need by their own frequencies, or why that is not known."""
+    from vqkit.files import CodingResources, level_rates, read_tokens
+
+    try:
+        folder = find_fingerprint(info.tokenizer, info.fingerprint)
+        resources = None if folder is None else CodingResources.of_model(folder)
+        rates = level_rates(read_tokens(content, resources=resources))
+    except VqkitError as error:
+        return {"levels": None, "entropy_bits": None, "not_decoded": explain(error)}
+    return {
+        "levels": [asdict(rate) for rate in rates],
+        "entropy_bits": sum(rate.entropy_bits for rate in rates),
+        "not_decoded": None,
+    }
 
 
 def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
@@ -91,6 +114,9 @@ def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
         "size_bytes": info.size_bytes,
         "header_bytes": info.header_bytes,
         "payload_bytes": info.payload_bytes,
+        "table_bytes": info.table_bytes,
+        "chunk_bytes": info.chunk_bytes,
+        "footer_bytes": info.footer_bytes,
         "overhead_bytes": info.overhead_bytes,
         "num_chunks": info.num_chunks,
         "nominal_bits": info.nominal_bits,
@@ -106,6 +132,7 @@ def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
                 "num_tokens": stream.num_tokens,
                 "nominal_bits": stream.nominal_bits,
                 "payload_bytes": stream.payload_bytes,
+                "table_bytes": stream.table_bytes,
                 "num_chunks": stream.num_chunks,
                 "modes": list(stream.modes),
                 "has_unknown": stream.has_unknown,
@@ -184,11 +211,38 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             f"{stream['coding']}, {stream['payload_bytes']:,} bytes "
             f"({stream['nominal_bits'] / 8:,.0f} nominal)"
         )
-    rows["size"] = f"{facts['size_bytes']:,} bytes, of them {facts['overhead_bytes']:,} not tokens"
+    rows |= _rate_rows(facts)
     if facts["bits_per_pixel"] is not None:
         rows["rate"] = (
             f"{facts['bits_per_pixel']:.4f} bits per pixel "
             f"({facts['nominal_bits_per_pixel']:.4f} nominal)"
         )
     rows["token hash"] = facts["token_hash"]
+    return rows
+
+
+def _rate_rows(facts: dict[str, Any]) -> dict[str, str]:
+    """Where the bytes go, and what each level needs."""
+    parts = {
+        "tokens": facts["payload_bytes"],
+        "tables": facts["table_bytes"],
+        "header": facts["header_bytes"],
+        "fields and checksums of chunks": facts["chunk_bytes"],
+        "footer": facts["footer_bytes"],
+    }
+    shares = ", ".join(f"{name} {size:,}" for name, size in parts.items() if size)
+    rows = {"size": f"{facts['size_bytes']:,} bytes: {shares}"}
+    if facts["levels"] is None:
+        rows["entropy"] = f"not known, the tokens cannot be read: {facts['not_decoded']}"
+        return rows
+    rows["entropy"] = (
+        f"{facts['entropy_bits'] / 8:,.0f} bytes by the tokens' own frequencies "
+        f"({facts['nominal_bits'] / 8:,.0f} nominal)"
+    )
+    for level in facts["levels"][:_MOST_LEVELS] if len(facts["levels"]) > 1 else []:
+        unknown = f", {level['num_unknown']:,} unknown" if level["num_unknown"] else ""
+        rows[f"level {level['codebook']} of {level['stream']}"] = (
+            f"{level['num_tokens']:,} tokens{unknown}, entropy {level['entropy_bits'] / 8:,.0f} "
+            f"bytes ({level['nominal_bits'] / 8:,.0f} nominal)"
+        )
     return rows

@@ -16,6 +16,7 @@ from vqkit.cli import (
     info,
     prior,
     reconstruct,
+    tables,
     usage,
     verify,
 )
@@ -35,6 +36,7 @@ _VERBS = (
     verify,
     info,
     usage,
+    tables,
     evaluate,
     prior,
     codebook,

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vqkit.cli.console import Console
 from vqkit.cli.model_search import (
@@ -18,10 +18,23 @@ from vqkit.errors import ConfigError, MissingExtraError, ModelMismatchError, Vqk
 if TYPE_CHECKING:
     import torch
 
-    from vqkit.files import CodingResources, TokenFileInfo
-    from vqkit.tokenizers import Tokenizer, Tokens
+    from vqkit.files import CodingResources
+    from vqkit.tokenizers import Tokenizer
 
 __all__ = ["ModelLoader", "find_device", "resolve"]
+
+
+@runtime_checkable
+class Made(Protocol):
+    """What names the model that made it: tokens, or what is known of their file."""
+
+    @property
+    def tokenizer(self) -> str:
+        """Its id."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Its fingerprint."""
 
 
 class ModelLoader:
@@ -71,7 +84,7 @@ class ModelLoader:
             self._resources[tokenizer.fingerprint] = CodingResources.of_model(tokenizer.folder)
         return self._resources[tokenizer.fingerprint]
 
-    def maker_of(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer":
+    def maker_of(self, tokens: Made) -> "Tokenizer":
         """The model that made the tokens or the file, unless ``--model`` names one.
 
         Raises:
@@ -90,7 +103,7 @@ class ModelLoader:
             )
         return tokenizer
 
-    def _find_maker(self, tokens: "Tokens | TokenFileInfo") -> "Tokenizer | None":
+    def _find_maker(self, tokens: Made) -> "Tokenizer | None":
         path = find_fingerprint(tokens.tokenizer, tokens.fingerprint)
         if path is not None:
             return self._load(str(path))

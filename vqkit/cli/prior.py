@@ -79,7 +79,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if folder is None:
         raise ConfigError(f"Model {arguments.model!r}: expected a model folder here, found none.")
     if (folder / PRIOR_FILE).exists() and not arguments.force:
-        raise UsageError(f"{str(folder / PRIOR_FILE)!r} exists. Replace it with -f.")
+        raise UsageError(
+            f"{str(folder / PRIOR_FILE)!r} exists, and files that were coded with it need it. "
+            "Replace it with -f."
+        )
     spec = read_spec(folder)
     grids, is_complete = _read(arguments, spec, console)
     if not grids:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from vqkit.files import CodingResources, TokenFileInfo
     from vqkit.tokenizers import Tokens
 
-__all__ = ["conceal", "read_token_file"]
+__all__ = ["conceal", "content_of", "read_token_file"]
+
+
+def content_of(source: Source) -> Path | bytes:
+    """What can be read more than once: the path of a file, or all that came out of a pipe."""
+    if source.path is None:
+        return sys.stdin.buffer.read()
+    # What is no file is a pipe, or nothing at all.
+    return source.path if source.path.is_file() else source.path.read_bytes()
 
 
 def read_token_file(
@@ -34,13 +42,7 @@ def read_token_file(
     from vqkit.files import read_info, read_tokens
     from vqkit.media import is_image
 
-    content: Path | bytes
-    if source.path is None:
-        content = sys.stdin.buffer.read()
-    elif source.path.is_file():
-        content = source.path
-    else:  # a pipe, which can be read but once, or nothing at all
-        content = source.path.read_bytes()
+    content = content_of(source)
     try:
         info = read_info(content)
         return read_tokens(content, resources=_resources(info, models)), facts_of(info)

@@ -4,6 +4,7 @@ from vqkit.coding.adaptive import decode_adaptively, encode_adaptively
 from vqkit.coding.bitpack import bits_for, pack, packed_size_bytes, unpack
 from vqkit.coding.neighbours import decode_by_neighbours, encode_by_neighbours
 from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder
+from vqkit.coding.ranks import decode_ranks, encode_ranks
 from vqkit.coding.tables import (
     DIGEST_BYTES,
     FrequencyTable,
@@ -23,8 +24,10 @@ __all__ = [
     "can_have_tables",
     "decode_adaptively",
     "decode_by_neighbours",
+    "decode_ranks",
     "encode_adaptively",
     "encode_by_neighbours",
+    "encode_ranks",
     "max_tables_bytes",
     "pack",
     "packed_size_bytes",

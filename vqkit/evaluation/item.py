@@ -33,6 +33,8 @@ class ItemResult:
     """From pixels to the bytes of the file."""
     decode_seconds: float
     """From the bytes of the file to pixels."""
+    entropy_bits: float | None = None
+    """Empirical entropy of order 0 of the tokens, times their number; None in older reports."""
 
     @property
     def num_pixels(self) -> int:
@@ -43,6 +45,11 @@ class ItemResult:
     def nominal_bits_per_pixel(self) -> float:
         """Bits per pixel of the tokens without a file around them."""
         return self.nominal_bits / self.num_pixels
+
+    @property
+    def entropy_bits_per_pixel(self) -> float | None:
+        """Bits per pixel by the frequencies of the image's own tokens."""
+        return None if self.entropy_bits is None else self.entropy_bits / self.num_pixels
 
     @property
     def actual_bits_per_pixel(self) -> float:

@@ -13,7 +13,7 @@ from vqkit.errors import ShapeError, TokenFileError
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
 from vqkit.evaluation.report import Report, Setting
-from vqkit.files import dumps, loads, read_info
+from vqkit.files import dumps, level_rates, loads, read_info
 from vqkit.metrics.codebook import (
     CodeHistogram,
     append_rows,
@@ -212,6 +212,7 @@ class _Run:
             lpips=self._perceptual_distance(reconstruction, target),
             encode_seconds=encoded - begin,
             decode_seconds=decoded - encoded,
+            entropy_bits=sum(rate.entropy_bits for rate in level_rates(tokens_read)),
         )
         self._keep_picture(name, target[0], reconstruction[0])
         return item, tokens_read.item(0)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from vqkit.metrics.rate import RateTotals
 __all__ = ["REPORT_FILE", "Report", "Setting", "plain"]
 
 REPORT_FILE = "report.json"
+_RATES = ("nominal_bits_per_pixel", "entropy_bits_per_pixel", "actual_bits_per_pixel")
 _FORMAT, _FORMAT_VERSION = "vqkit evaluation report", 1
 
 DEFINITIONS = {
@@ -42,6 +43,8 @@ DEFINITIONS = {
     "inside the picture, mean over channels; from 11 pixels a side",
     "ms_ssim": "Wang et al. 2003: five scales, mean over channels; from 161 pixels a side",
     "nominal_bits_per_pixel": "log2 of the codebook's size for every token",
+    "entropy_bits_per_pixel": "empirical entropy of order 0 of each image's tokens, codebook by "
+    "codebook, without any table or header",
     "actual_bits_per_pixel": "bytes of the token file, header and checksums included",
     "rate": "sums over all images, ratios of the sums",
     "uniform_usage": "1 - (1 - 1/K)^T, the usage of a uniform source over T tokens and K codes",
@@ -98,7 +101,7 @@ class Report:
         }
         reason = self.setting.lpips_reason
         summaries["lpips"] = summarise((item.lpips for item in self.items), reason)
-        for name in ("nominal_bits_per_pixel", "actual_bits_per_pixel"):
+        for name in _RATES:
             summaries[name] = summarise(getattr(item, name) for item in self.items)
         return summaries
 
@@ -121,6 +124,12 @@ class Report:
             sum(item.overhead_bytes for item in self.items),
             sum(item.num_pixels for item in self.items),
         )
+
+    @property
+    def entropy_bits(self) -> float | None:
+        """What the tokens need by the frequencies of each image's own; None in older reports."""
+        bits = [item.entropy_bits for item in self.items if item.entropy_bits is not None]
+        return math.fsum(bits) if len(bits) == len(self.items) else None
 
     @property
     def encode_seconds(self) -> float:
@@ -154,7 +163,9 @@ class Report:
             "psnr_pooled": self.psnr_pooled,
             "rate": {
                 **asdict(rate),
+                "entropy_bits": self.entropy_bits,
                 "nominal_bits_per_pixel": rate.nominal_bits_per_pixel,
+                "entropy_bits_per_pixel": _ratio(self.entropy_bits, rate.num_pixels),
                 "actual_bits_per_pixel": rate.actual_bits_per_pixel,
                 "overhead_share": rate.overhead_share,
             },
@@ -173,6 +184,7 @@ class Report:
                 {
                     **asdict(item),
                     "nominal_bits_per_pixel": item.nominal_bits_per_pixel,
+                    "entropy_bits_per_pixel": item.entropy_bits_per_pixel,
                     "actual_bits_per_pixel": item.actual_bits_per_pixel,
                 }
                 for item in self.items
@@ -309,12 +321,13 @@ def _sorted_by_name(parts: Any) -> tuple[Any, ...]:
 
 
 def _pick(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    """A dataclass from the entries of a row that it holds; the others are derived from them."""
-    return kind(**{entry.name: row[entry.name] for entry in fields(kind)})
+    """A dataclass from the entries of a row that it holds, without those older reports lack."""
+    names = (e.name for e in fields(kind) if e.name in row or e.default is MISSING)
+    return kind(**{name: row[name] for name in names})
 
 
-def _ratio(amount: float, seconds: float) -> float | None:
-    return amount / seconds if seconds else None
+def _ratio(amount: float | None, divisor: float) -> float | None:
+    return amount / divisor if amount is not None and divisor else None
 
 
 def plain(value: Any) -> Any:

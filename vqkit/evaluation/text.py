@@ -14,6 +14,7 @@ _METRICS = (
     ("ms_ssim", "MS-SSIM", 4),
     ("lpips", "LPIPS", 4),
     ("nominal_bits_per_pixel", "bits per pixel, nominal", 4),
+    ("entropy_bits_per_pixel", "bits per pixel, entropy", 4),
     ("actual_bits_per_pixel", "bits per pixel, of files", 4),
 )
 _MOST_LEVELS = 16

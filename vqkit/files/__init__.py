@@ -1,5 +1,6 @@
 """Token files: the ``.vqt`` format, described byte by byte in ``docs/format.md``."""
 
+from vqkit.files.accounting import LevelRate, level_rates
 from vqkit.files.codebooks import write_codebook, write_index_map
 from vqkit.files.header import FileHeader, StreamHeader
 from vqkit.files.info import StreamInfo, TokenFileInfo
@@ -23,6 +24,7 @@ __all__ = [
     "CodingResources",
     "FileHeader",
     "Histogram",
+    "LevelRate",
     "Limits",
     "LostRows",
     "RecoveredTokens",
@@ -34,6 +36,7 @@ __all__ = [
     "TokenRows",
     "TokenWriter",
     "dumps",
+    "level_rates",
     "loads",
     "read_info",
     "read_part",

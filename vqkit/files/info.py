@@ -44,8 +44,10 @@ class StreamInfo:
 class TokenFileInfo:
     """A token file's header and sizes.
 
-    ``size_bytes`` is the length of the file; of it ``header_bytes`` go to magic and header and
-    ``payload_bytes`` to coded tokens. ``token_hash`` (32 hex digits) is equal for equal tokens.
+    ``size_bytes`` is the length of the file; of it ``header_bytes`` go to magic and header,
+    ``payload_bytes`` to coded tokens, ``table_bytes`` to tables, ``chunk_bytes`` to fields and
+    checksums of chunks, ``footer_bytes`` to the index, the token hash and what is around them.
+    ``token_hash`` (32 hex digits) is equal for equal tokens.
     """
 
     format_version: int
@@ -56,6 +58,8 @@ class TokenFileInfo:
     streams: tuple[StreamInfo, ...]
     size_bytes: int
     header_bytes: int
+    chunk_bytes: int
+    footer_bytes: int
     token_hash: str
 
     @property
@@ -86,8 +90,13 @@ class TokenFileInfo:
         return sum(stream.payload_bytes for stream in self.streams)
 
     @property
+    def table_bytes(self) -> int:
+        """Bytes of tables that the file holds for its own tokens."""
+        return sum(stream.table_bytes for stream in self.streams)
+
+    @property
     def overhead_bytes(self) -> int:
-        """Everything that is not coded tokens: header, chunk fields, checksums, index, hash."""
+        """Everything that is not coded tokens: header, tables, fields, checksums, index, hash."""
         return self.size_bytes - self.payload_bytes
 
     @property
@@ -130,5 +139,7 @@ class TokenFileInfo:
             streams=tuple(streams),
             size_bytes=contents.size_bytes,
             header_bytes=contents.header_bytes,
+            chunk_bytes=sum(c.size_bytes - c.payload_bytes for c in contents.chunks),
+            footer_bytes=contents.footer_bytes + 4,
             token_hash=contents.token_hash.hex(),
         )

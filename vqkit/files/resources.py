@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vqkit.coding import StreamTables
 from vqkit.files.format_error import FormatError
 from vqkit.files.tables import TableSet
-from vqkit.priors import read_prior
+from vqkit.priors import PRIOR_FILE, read_prior
 from vqkit.tokenizers.folder import read_spec
 
 __all__ = ["ChunkPrior", "CodingResources", "MissingResourceError"]
@@ -82,7 +82,8 @@ class CodingResources:
             ModelMismatchError: Its prior is another model's.
         """
         path = Path(folder)
-        prior = read_prior(path, read_spec(path).fingerprint)
+        has_prior = (path / PRIOR_FILE).is_file()
+        prior = read_prior(path, read_spec(path).fingerprint) if has_prior else None
         return CodingResources(tables=TableSet.load(path), prior=prior)
 
     def with_embedded(self, stream: str, tables: StreamTables) -> "CodingResources":

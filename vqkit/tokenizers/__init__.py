@@ -3,6 +3,7 @@
 from vqkit.tokenizers.build import build, describe
 from vqkit.tokenizers.codebook_file import CodebookFile, read_codebook, read_index_map
 from vqkit.tokenizers.frontend import Frontend, ImageFrontend
+from vqkit.tokenizers.media_part import MediaPart
 from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
 from vqkit.tokenizers.spec import TokenizerSpec
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
@@ -12,6 +13,7 @@ __all__ = [
     "CodebookFile",
     "Frontend",
     "ImageFrontend",
+    "MediaPart",
     "TokenStream",
     "Tokenizer",
     "TokenizerOutput",

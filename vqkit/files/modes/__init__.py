@@ -7,6 +7,7 @@ mode 0. So the size of any payload is bounded before it is read.
 from vqkit.files.modes.base import ChunkLayout, CodingMode
 from vqkit.files.modes.registry import (
     ADAPTIVE,
+    ARCHIVE,
     CODERS,
     FIXED_WIDTH,
     LEARNED,
@@ -26,6 +27,7 @@ from vqkit.files.modes.registry import (
 
 __all__ = [
     "ADAPTIVE",
+    "ARCHIVE",
     "CODERS",
     "FIXED_WIDTH",
     "LEARNED",

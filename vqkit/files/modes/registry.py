@@ -4,6 +4,7 @@ import numpy as np
 
 from vqkit.errors import ConfigError
 from vqkit.files.format_error import NEWER, FormatError
+from vqkit.files.modes.archive import Archive
 from vqkit.files.modes.base import ChunkLayout, CodingMode, Indices
 from vqkit.files.modes.fixed_width import FixedWidth
 from vqkit.files.modes.learned import Learned
@@ -14,6 +15,7 @@ from vqkit.quantizers import NO_TOKEN
 
 __all__ = [
     "ADAPTIVE",
+    "ARCHIVE",
     "CODERS",
     "FIXED_WIDTH",
     "LEARNED",
@@ -38,6 +40,7 @@ FIXED_WIDTH = FixedWidth()
 ADAPTIVE = Adaptive()
 NEIGHBOURS = Neighbours()
 LEARNED = Learned()
+ARCHIVE = Archive()
 TABLED = Tabled()
 TABLED_NEIGHBOURS = TabledNeighbours()
 
@@ -45,12 +48,13 @@ TABLES = 6
 """Mode of chunks that hold no tokens but tables, which later chunks name."""
 
 CODERS: dict[str, tuple[CodingMode, ...]] = {
-    "auto": (FIXED_WIDTH, TABLED, ADAPTIVE, NEIGHBOURS, LEARNED, TABLED_NEIGHBOURS),
+    "auto": (FIXED_WIDTH, TABLED, ADAPTIVE, NEIGHBOURS, ARCHIVE, LEARNED, TABLED_NEIGHBOURS),
+    "archive": (FIXED_WIDTH, ADAPTIVE, ARCHIVE),
     "fixed": (FIXED_WIDTH,),
 }
 """By name, the modes that a writer may choose from."""
 
-_MODES: dict[int, CodingMode] = {mode.number: mode for mode in CODERS["auto"]}
+_MODES: dict[int, CodingMode] = {mode.number: mode for modes in CODERS.values() for mode in modes}
 # What these lend is made of known tokens.
 _KNOWN_ONLY = (TABLED, LEARNED, TABLED_NEIGHBOURS)
 
@@ -121,6 +125,9 @@ def encode_chunk(
         for mode in modes
         if (payload := mode.encode(indices, layout, resources)) is not None
     }
+    if coder == "archive" and ARCHIVE.number in payloads:
+        # What it is there for is speed, which a few bytes less do not buy.
+        del payloads[ADAPTIVE.number]
     number, payload = min(payloads.items(), key=lambda item: (len(item[1]), item[0]))
     return number | flag, payload
 

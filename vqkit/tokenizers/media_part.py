@@ -1,0 +1,81 @@
+"""A part of the media: which tokens it needs, and where it lies in what they decode to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vqkit.errors import ShapeError
+from vqkit.tokenizers.spec import TokenizerSpec
+
+__all__ = ["MediaPart"]
+
+
+@dataclass(frozen=True)
+class MediaPart:
+    """Ranges of the media, of the grid of tokens, and of what these tokens decode to.
+
+    Attributes:
+        grid: By axis the tokens needed, first and one after the last, with those around them that
+            the decoder looks at.
+        size: Size of the media that these tokens stand for.
+        crop: By axis where the part lies in them.
+    """
+
+    grid: Mapping[str, tuple[int, int]]
+    size: Mapping[str, int]
+    crop: Mapping[str, tuple[int, int]]
+
+    @staticmethod
+    def of(
+        spec: TokenizerSpec,
+        size: Mapping[str, int],
+        ranges: Mapping[str, tuple[int, int]],
+        context: int,
+    ) -> "MediaPart":
+        """The part of media of a size that lies in some ranges.
+
+        Args:
+            spec: Of the tokenizer.
+            size: Of the whole media, by axis.
+            ranges: By axis in samples (pixels, frames), first and one after the last; other axes
+                are whole.
+            context: Tokens around the part that are decoded with it.
+
+        Raises:
+            ShapeError: There is no such axis or range, or tokens lie on no axis of the media.
+
+        Example:
+            >>> spec = TokenizerSpec("t", "image", 3, ("height", "width"), (8, 8), (512,), "0" * 32)
+            >>> part = MediaPart.of(spec, {"height": 100, "width": 60}, {"height": (20, 30)}, 1)
+            >>> part.grid["height"], part.size["height"], part.crop["height"]
+            ((1, 5), 32, (12, 22))
+        """
+        if spec.latent_grid is not None:
+            raise ShapeError(
+                f"Decoding a part: expected tokens on the axes of the media, got those of "
+                f"{spec.name!r}, which stand for all of it. Decode the whole."
+            )
+        for axis in ranges:
+            if axis not in spec.axes:
+                raise ShapeError(
+                    f"Decoding a part: expected ranges along {list(spec.axes)}, got {axis!r}."
+                )
+        grid, covered, crop = {}, {}, {}
+        for axis, stride, length in zip(spec.axes, spec.strides, spec.grid(size), strict=True):
+            start, stop = ranges.get(axis, (0, size[axis]))
+            if not 0 <= start < stop <= size[axis]:
+                raise ShapeError(
+                    f"Decoding a part: expected a range within 0 to {size[axis]} along {axis!r}, "
+                    f"got {start} to {stop}."
+                )
+            first = max(0, start // stride - context)
+            last = min(length, -(-stop // stride) + context)
+            grid[axis] = (first, last)
+            covered[axis] = min(last * stride, size[axis]) - first * stride
+            crop[axis] = (start - first * stride, stop - first * stride)
+        return MediaPart(grid, covered, crop)
+
+    def cut(self, media: Tensor) -> Tensor:
+        """The part of ``[channels, *size]``, decoded from the tokens of ``grid``."""
+        return media[(slice(None), *(slice(*bounds) for bounds in self.crop.values()))]
