@@ -82,6 +82,15 @@ class TokenDataset(Dataset[Item]):
         assert tokens is not None
         return tokens
 
+    def key(self, index: int) -> str:
+        """The key of a sample.
+
+        Raises:
+            IndexError: There is no such sample.
+        """
+        rows, row = self._row(index)
+        return rows.keys[row]
+
     def _row(self, index: int) -> tuple[Rows, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"No sample {index}: expected {-len(self)} to {len(self) - 1}.")

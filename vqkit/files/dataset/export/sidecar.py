@@ -206,11 +206,7 @@ class Export:
         return {
             "offsets": list(vocabulary.offsets),
             "vocabulary_size": vocabulary.size,
-            "special_ids": {
-                name: value
-                for name in ("begin", "end", "padding")
-                if (value := getattr(vocabulary, name)) is not None
-            },
+            "special_ids": vocabulary.special_ids,
             "dtype": self.dtype.name,
         }
 

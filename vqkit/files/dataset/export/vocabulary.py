@@ -92,10 +92,15 @@ class Vocabulary:
         return self.num_codes + before if self.has_padding else None
 
     @property
+    def special_ids(self) -> dict[str, int]:
+        """Those that there are, by name."""
+        ids = {"begin": self.begin, "end": self.end, "padding": self.padding}
+        return {name: value for name, value in ids.items() if value is not None}
+
+    @property
     def size(self) -> int:
         """All ids."""
-        specials = (self.begin, self.end, self.padding)
-        return self.num_codes + sum(special is not None for special in specials)
+        return self.num_codes + len(self.special_ids)
 
 
 @dataclass(frozen=True)
