@@ -10,6 +10,7 @@ __all__ = [
     "MissingExtraError",
     "ModelMismatchError",
     "ShapeError",
+    "StorageError",
     "TokenFileError",
     "VqkitError",
 ]
@@ -33,6 +34,10 @@ class ShapeError(VqkitError, ValueError):
 
 class MediaError(VqkitError):
     """An image, audio or video file cannot be read or written."""
+
+
+class StorageError(VqkitError):
+    """A folder or an object store cannot be read or written."""
 
 
 class TokenFileError(VqkitError):

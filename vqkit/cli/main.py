@@ -10,6 +10,7 @@ from typing import Any
 from vqkit.cli import (
     bench,
     codebook,
+    dataset,
     decode,
     encode,
     evaluate,
@@ -40,6 +41,7 @@ _VERBS = (
     evaluate,
     prior,
     codebook,
+    dataset,
     bench,
     list_verb,
 )
