@@ -1,0 +1,119 @@
+"""What a job does with its inputs, and what it does when one fails."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vqkit.errors import ConfigError
+from vqkit.media import Alpha
+
+__all__ = ["EncodingOptions", "FailurePolicy", "ReadingLimits"]
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """Whatever the tokens and the shards depend on; part of the plan's identity.
+
+    Args:
+        device: Kind of device, "cpu" or "cuda": tokens of another kind may differ where two codes
+            are equally near.
+        alpha: What transparent pixels are laid over.
+        num_codebooks: Keep the first so many codebooks; None for all.
+        batch_size: Items of equal size that are encoded together. With 1 an item's tokens depend
+            on the item alone; a GPU is faster with more, and kernels that are chosen by the shape
+            may move a latent by a rounding error and its token to a neighbour.
+        shard_bytes: Media in each shard; None for about 64 shards of 16 to 256 MiB.
+    """
+
+    device: str = "cpu"
+    alpha: Alpha = "white"
+    num_codebooks: int | None = None
+    batch_size: int = 1
+    shard_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_codebooks", "batch_size", "shard_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"Encoding: expected {name} from 1 on, got {value}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EncodingOptions":
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            ConfigError: Missing or unknown keys.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(data) != names:
+            raise ConfigError(f"Encoding: expected options {sorted(names)}, got {sorted(data)}.")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """How many items may fail before the job stops.
+
+    An item that fails has a row with the reason in the data set; the job's exit status tells.
+
+    Args:
+        max_share: Of all inputs; 0 stops at the first one, 1 never.
+
+    >>> FailurePolicy.parse("skip:2%").allows(num_failed=20, num_inputs=1000)
+    True
+    >>> FailurePolicy.parse("fail").allows(num_failed=1, num_inputs=1000)
+    False
+    """
+
+    max_share: float = 1.0
+
+    @staticmethod
+    def parse(text: str) -> "FailurePolicy":
+        """From ``fail``, ``skip`` or ``skip:P%``.
+
+        Raises:
+            ConfigError: It is none of them.
+        """
+        if text == "fail":
+            return FailurePolicy(0.0)
+        if text == "skip":
+            return FailurePolicy(1.0)
+        match = re.fullmatch(r"skip:(\d+(?:\.\d+)?)%", text, re.ASCII)
+        if match is None or float(match[1]) > 100:
+            raise ConfigError(f"On errors: expected fail, skip or skip:2%, got {text!r}.")
+        return FailurePolicy(float(match[1]) / 100)
+
+    def allows(self, num_failed: int, num_inputs: int) -> bool:
+        """Whether the job may go on."""
+        return num_failed <= self.max_share * num_inputs
+
+    def __str__(self) -> str:
+        if self.max_share in (0.0, 1.0):
+            return "skip" if self.max_share else "fail"
+        return f"skip:{100 * self.max_share:g}%"
+
+
+@dataclass(frozen=True)
+class ReadingLimits:
+    """How a worker reads media.
+
+    Args:
+        num_readers: Processes that fetch and decode ahead of each worker.
+        timeout_seconds: For fetching and decoding one item; its process is killed after that.
+    """
+
+    num_readers: int = 1
+    timeout_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.num_readers < 1 or not self.timeout_seconds > 0:
+            raise ConfigError(
+                "Reading: expected at least one reader and a time limit above 0 s, got "
+                f"{self.num_readers} and {self.timeout_seconds}."
+            )
