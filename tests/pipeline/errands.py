@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqkit.errors import ConfigError, MediaError
-from vqkit.pipeline.executors import RunShard, Summary, WorkerLost
+from vqkit.pipeline.executors import RunShard, Summary, WorkerLostError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Errands:
         if kind == "poison" or (kind == "dies once" and is_first):
             os.kill(os.getpid(), signal.SIGKILL)
         if kind == "lost once" and is_first:
-            raise WorkerLost("the device is gone")
+            raise WorkerLostError("the device is gone")
         if kind == "bad file":
             raise MediaError("a bad file")
         if kind == "bug":

@@ -104,7 +104,7 @@ def test_an_exception_ends_the_run(
 
 @pytest.mark.parametrize("executor", ["inline", "process", RAY_TAKES_LONG], indirect=True)
 def test_work_that_cannot_start_says_why(executor: Executor, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^no such model$"):
+    with pytest.raises(ConfigError, match=r"^no such model$"):
         run(executor, Errands(tmp_path, trouble_at_start="raises"), range(3))
 
 
@@ -120,6 +120,7 @@ def test_no_worker_outlives_the_run(tmp_path: Path) -> None:
     for pid in map(int, (tmp_path / "starts").read_text().split()):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
 
 def test_ray_that_is_not_installed_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import threading
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 __all__ = ["child_context", "die_with_parent", "stop"]
@@ -14,7 +14,7 @@ _GRACE_SECONDS = 1.0
 
 
 @functools.cache
-def child_context() -> BaseContext:
+def child_context() -> ForkServerContext | SpawnContext:
     """How children are started: from a clean process that has imported what they need.
 
     A fork of this process would copy its threads' locks, and CUDA does not work in it; a process

@@ -9,7 +9,7 @@ from typing import Any
 from vqkit.errors import ConfigError
 from vqkit.media import Alpha
 
-__all__ = ["EncodingOptions", "FailurePolicy", "ReadingLimits"]
+__all__ = ["EncodingOptions", "FailurePolicy", "ReadingLimits", "ShardRange"]
 
 
 @dataclass(frozen=True)
@@ -117,3 +117,46 @@ class ReadingLimits:
                 "Reading: expected at least one reader and a time limit above 0 s, got "
                 f"{self.num_readers} and {self.timeout_seconds}."
             )
+
+
+@dataclass(frozen=True)
+class ShardRange:
+    """Every n-th shard, for tasks of an array that share a job.
+
+    Args:
+        task: From 1 on.
+        num_tasks: Of the array.
+
+    >>> ShardRange.parse("2/3").numbers(8)
+    [1, 4, 7]
+    """
+
+    task: int = 1
+    num_tasks: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.task <= self.num_tasks:
+            raise ConfigError(
+                f"Shard range: expected a task from 1 to {self.num_tasks}, got {self.task}."
+            )
+
+    @staticmethod
+    def parse(text: str) -> "ShardRange":
+        """From ``k/n``, k from 1 to n.
+
+        Raises:
+            ConfigError: It is none.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
+        if match is None:
+            raise ConfigError(f"Shard range: expected k/n such as 3/16, got {text!r}.")
+        return ShardRange(int(match[1]), int(match[2]))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether there are no other tasks."""
+        return self.num_tasks == 1
+
+    def numbers(self, num_shards: int) -> list[int]:
+        """The shards of this task."""
+        return [*range(self.task - 1, num_shards, self.num_tasks)]

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vqkit.errors import ConfigError, ModelMismatchError, VqkitError
@@ -19,7 +19,7 @@ from vqkit.pipeline.inputs import Input, Inputs
 from vqkit.pipeline.options import EncodingOptions
 from vqkit.tokenizers import TokenizerSpec
 
-__all__ = ["PLAN_NAME", "Plan", "PlannedInputs", "make_plan"]
+__all__ = ["PLAN_NAME", "Plan", "PlannedInputs", "make_plan", "read_inputs"]
 
 PLAN_NAME = "plan.json"
 _FORMAT_VERSION = 1
@@ -100,6 +100,11 @@ class Plan:
         """Numbers of the first input of a shard, and of the first one after it."""
         ends = (*self.starts[number + 1 : number + 2], self.inputs.count)
         return self.starts[number], ends[0]
+
+    def size(self, number: int) -> int:
+        """Inputs of a shard."""
+        start, stop = self.bounds(number)
+        return stop - start
 
     def check_same(self, other: "Plan", where: str) -> None:
         """Refuse to mix two jobs in one folder.
@@ -263,6 +268,6 @@ def _parsed(data: bytes) -> Plan:
 
 def _checked_starts(starts: Sequence[Any], inputs: Mapping[str, Any]) -> tuple[int, ...]:
     edges = [*starts, inputs["count"]]
-    if edges[:1] != [0] or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+    if edges[:1] != [0] or any(b <= a for a, b in pairwise(edges)):
         raise ConfigError("shards are not in order")
     return tuple(starts)

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from vqkit.errors import VqkitError
 from vqkit.pipeline.children import child_context, die_with_parent, stop
+from vqkit.pipeline.executors.base import WorkerLostError
 from vqkit.pipeline.reading import MediaReader, MediaRequest, ReadMedia
 
 __all__ = ["ReaderPool", "reason_of"]
@@ -126,6 +129,12 @@ class _Child:
         )
         self.process.start()
         theirs.close()  # so that its end of the pipe closes when it dies
+        try:
+            self.connection.recv()  # it is ready: what follows is the item's own time
+        except (EOFError, OSError) as error:
+            raise WorkerLostError(
+                f"Cannot read media: {self.last_words()} as it started."
+            ) from error
         self.request = MediaRequest("")
         self.begun = 0.0
 
@@ -154,7 +163,7 @@ class _Child:
                 return head
             shape, size_bytes, sha256, seconds = head
             media = torch.empty(shape, dtype=torch.float32)
-            self.connection.recv_bytes_into(memoryview(media.numpy()).cast("B"))
+            self.connection.recv_bytes_into(_bytes_of(media))
         except TimeoutError:
             raise
         except OSError as error:
@@ -167,8 +176,8 @@ class _Child:
         code = self.process.exitcode
         self.kill()
         if code is not None and code < 0:
-            return f"the process that decoded it was ended by {signal.Signals(-code).name}"
-        return f"the process that decoded it ended with exit code {code}"
+            return f"the process that decodes was ended by {signal.Signals(-code).name}"
+        return f"the process that decodes ended with exit code {code}"
 
     def kill(self) -> None:
         """End it, whatever it is at."""
@@ -181,6 +190,7 @@ def _serve(connection: Connection, reader: MediaReader) -> None:
     # Ctrl-C reaches the whole group: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    connection.send("ready")
     with contextlib.suppress(EOFError, BrokenPipeError):  # nobody is left to read for
         while True:
             request = connection.recv()
@@ -194,4 +204,9 @@ def _serve(connection: Connection, reader: MediaReader) -> None:
             # The head fits into the pipe and tells the parent that this item is in time; the
             # samples wait until they are taken.
             connection.send((media.shape, item.size_bytes, item.sha256, item.seconds))
-            connection.send_bytes(memoryview(media.numpy()).cast("B"))
+            connection.send_bytes(_bytes_of(media))
+
+
+def _bytes_of(media: Tensor) -> memoryview:
+    """The samples where they lie."""
+    return media.view(-1).numpy().view(np.uint8).data

@@ -159,9 +159,7 @@ class _Cursor:
         self.place = (request.location, request.column)
         stream = fsspec.open(request.location, "rb").open()
         self.file = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
-        self.values: list[Any] = []
-        self.start = 0
-        self.batches = self._batches(request.row)
+        self.start, self.values, self.batches = self._at(request.row)
 
     def take(self, row: int) -> bytes:
         """The bytes in a row.
@@ -170,7 +168,7 @@ class _Cursor:
             MediaError: It holds none.
         """
         if row < self.start:
-            self.values, self.batches = [], self._batches(row)
+            self.start, self.values, self.batches = self._at(row)
         while row >= self.start + len(self.values):
             try:
                 self.start, self.values = next(self.batches)
@@ -181,19 +179,21 @@ class _Cursor:
             raise MediaError(f"expected bytes in column {self.place[1]!r}, got {type(value)}")
         return value
 
-    def _batches(self, row: int) -> Iterator[tuple[int, list[Any]]]:
-        """Batches from the row group of a row on, each with the number of its first row."""
+    def _at(self, row: int) -> tuple[int, list[Any], "Iterator[tuple[int, list[Any]]]"]:
+        """Stand before the row group of a row: its first row, no values yet, and those to come."""
         group, start = 0, 0
         metadata = self.file.metadata
-        while group < metadata.num_row_groups - 1 and row >= start + (
-            size := metadata.row_group(group).num_rows
-        ):
-            start, group = start + size, group + 1
-        self.start, self.values = start, []
+        while group < metadata.num_row_groups - 1:
+            num_rows = metadata.row_group(group).num_rows
+            if row < start + num_rows:
+                break
+            start, group = start + num_rows, group + 1
+        return start, [], self._batches(range(group, metadata.num_row_groups), start)
+
+    def _batches(self, groups: range, start: int) -> Iterator[tuple[int, list[Any]]]:
+        """The rows of some row groups a few at a time, each with the number of the first one."""
         column = self.place[1]
-        for batch in self.file.iter_batches(
-            self._ROWS_AT_ONCE, range(group, metadata.num_row_groups), [column]
-        ):
+        for batch in self.file.iter_batches(self._ROWS_AT_ONCE, groups, [column]):
             values = batch.column(0)
             if "." in column:  # a field of a structure
                 values = values.field(column.split(".", 1)[1])

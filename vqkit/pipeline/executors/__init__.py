@@ -6,7 +6,7 @@ from vqkit.pipeline.executors.base import (
     ShardOutcome,
     Summary,
     Work,
-    WorkerLost,
+    WorkerLostError,
 )
 from vqkit.pipeline.executors.inline import InlineExecutor
 from vqkit.pipeline.executors.process import ProcessExecutor
@@ -21,5 +21,5 @@ __all__ = [
     "ShardOutcome",
     "Summary",
     "Work",
-    "WorkerLost",
+    "WorkerLostError",
 ]

@@ -8,7 +8,16 @@ from typing import Any, Protocol, runtime_checkable
 from vqkit import errors
 from vqkit.errors import VqkitError
 
-__all__ = ["MAX_DEATHS", "Executor", "Failure", "RunShard", "ShardOutcome", "Summary", "Work", "WorkerLost"]
+__all__ = [
+    "MAX_DEATHS",
+    "Executor",
+    "Failure",
+    "RunShard",
+    "ShardOutcome",
+    "Summary",
+    "Work",
+    "WorkerLostError",
+]
 
 MAX_DEATHS = 3
 """A shard that so many workers died over is given up."""
@@ -20,7 +29,7 @@ RunShard = Callable[[int], Summary]
 """Runs the shard of a number; safe to be called again for a shard that was run before."""
 
 
-class WorkerLost(VqkitError):
+class WorkerLostError(VqkitError):
     """A worker cannot go on, but another one could: as good as dead.
 
     What a GPU whose last kernel crashed raises at every call from then on.

@@ -11,7 +11,7 @@ from typing import Any
 
 from vqkit.errors import VqkitError
 from vqkit.pipeline.children import child_context, die_with_parent, stop
-from vqkit.pipeline.executors.base import MAX_DEATHS, Failure, ShardOutcome, Work, WorkerLost
+from vqkit.pipeline.executors.base import MAX_DEATHS, Failure, ShardOutcome, Work, WorkerLostError
 
 __all__ = ["ProcessExecutor"]
 
@@ -161,7 +161,7 @@ def _serve(connection: Connection, work: Work, device: str) -> None:
                 connection.send(message)
     except EOFError:  # nobody is left to work for
         return
-    except WorkerLost:
+    except WorkerLostError:
         os._exit(1)
     except Exception as error:
         connection.send(Failure.of(error))

@@ -15,7 +15,7 @@ from vqkit.pipeline.executors.base import (
     ShardOutcome,
     Summary,
     Work,
-    WorkerLost,
+    WorkerLostError,
 )
 
 __all__ = ["RayExecutor"]
@@ -30,14 +30,15 @@ class RayExecutor:
     without limit, and runs their shards again.
 
     Args:
-        max_workers: Most actors; each holds one CPU, or one GPU.
+        max_workers: Most actors; each holds one CPU, or its share of the GPUs. None for as many as
+            the cluster has CPUs or GPUs when the run begins.
         min_workers: Actors to begin with.
         address: Of a running cluster, ``ray://head:10001``, ``head:6379`` or ``auto``; None uses
             the one that this program is connected to, or starts one on this machine.
         num_gpus: For each actor.
     """
 
-    max_workers: int
+    max_workers: int | None = None
     min_workers: int = 1
     address: str | None = None
     num_gpus: float = 0
@@ -54,7 +55,9 @@ class RayExecutor:
             yield from self._map(ray, work, numbers)
 
     def _connect(self, ray: Any) -> None:
-        here = {} if self.address else {"num_cpus": self.max_workers, "include_dashboard": False}
+        here: dict[str, Any] = {}
+        if self.address is None:
+            here = {"num_cpus": self.max_workers, "include_dashboard": False}
         try:
             ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **here)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -63,11 +66,19 @@ class RayExecutor:
                 f"({' '.join(str(error).split())})."
             ) from error
 
+    def _room(self, ray: Any) -> int:
+        """Actors that the cluster has room for as it is."""
+        resources = ray.cluster_resources()
+        if self.num_gpus:
+            return max(1, int(resources.get("GPU", 0) / self.num_gpus))
+        return max(1, int(resources.get("CPU", 0)))
+
     def _map(self, ray: Any, work: Work, numbers: Sequence[int]) -> Iterator[ShardOutcome]:
         import ray.data as ray_data
 
         ray_data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
+        most = min(self.max_workers or self._room(ray), len(numbers))
         # No CPU of the cluster: where it runs, and that it outlives workers, is Ray's affair.
         attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
         shards = ray_data.from_items(
@@ -78,8 +89,8 @@ class RayExecutor:
             fn_constructor_args=(work, attempts),
             batch_size=1,
             compute=ray_data.ActorPoolStrategy(
-                min_size=min(self.min_workers, len(numbers)),
-                max_size=min(self.max_workers, len(numbers)),
+                min_size=min(self.min_workers, most),
+                max_size=most,
                 max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=0 if self.num_gpus else 1,
@@ -136,7 +147,7 @@ class _RayWorker:
     def _attempt(self, number: int) -> Summary | None:
         try:
             return self.run(number)
-        except WorkerLost:
+        except WorkerLostError:
             os._exit(1)
         # Ray would wrap it in errors of its own and try again.
         except Exception as error:

@@ -15,7 +15,7 @@ from vqkit.pipeline.inputs.parquet import list_parquet
 from vqkit.pipeline.inputs.table import Input, Inputs, located
 from vqkit.pipeline.inputs.versions import size_and_version, version_in_store
 
-__all__ = ["list_inputs"]
+__all__ = ["list_inputs", "root_of"]
 
 LIST_SUFFIXES = (".txt", ".jsonl", ".csv")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -42,23 +42,20 @@ def list_inputs(location: str | os.PathLike[str]) -> Inputs:
         ConfigError: There is nothing of this name or kind, no media in it, or a key twice.
         MediaError: A folder may not be read.
     """
-    text = os.fspath(location)
+    text = _absolute(os.fspath(location))
+    root = root_of(text)
     suffix = PurePosixPath(text).suffix.lower()
     is_url = "://" in text
-    if not is_url:
-        text = str(Path(text).expanduser().absolute())
-        if not Path(text).exists():
-            raise ConfigError(f"Inputs {text!r}: there is no such file or folder.")
-    is_folder = not is_url and Path(text).is_dir()
+    if not is_url and not Path(text).exists():
+        raise ConfigError(f"Inputs {text!r}: there is no such file or folder.")
     with _explained(text):
-        if suffix in LIST_SUFFIXES and not is_folder:
-            inputs = Inputs.of(_folder_of(text), _listed(text, suffix))
-        elif suffix in PARQUET_SUFFIXES and not is_folder:
-            inputs = list_parquet(text)
-        elif is_url:
-            inputs = Inputs.of(text.rstrip("/"), _in_store(text))
-        elif is_folder:
-            inputs = Inputs.of(text, _in_folder(Path(text)))
+        if root == text:
+            found = _in_store(text) if is_url else _in_folder(Path(text))
+            inputs = Inputs.of(root, found)
+        elif suffix in LIST_SUFFIXES:
+            inputs = Inputs.of(root, _listed(text, suffix))
+        elif suffix in PARQUET_SUFFIXES:
+            inputs = list_parquet(text, root)
         else:
             raise ConfigError(
                 f"Inputs {text!r}: expected a folder, a list ({', '.join(LIST_SUFFIXES)}) or a "
@@ -67,6 +64,24 @@ def list_inputs(location: str | os.PathLike[str]) -> Inputs:
     if not len(inputs):
         raise ConfigError(f"Inputs {text!r}: expected media, found none.")
     return inputs
+
+
+def root_of(location: str) -> str:
+    """What relative paths of inputs are below, told without listing any.
+
+    The folder or the prefix itself, or that which holds the list or the Parquet file.
+    """
+    text = _absolute(location)
+    is_file = PurePosixPath(text).suffix.lower() in (*LIST_SUFFIXES, *PARQUET_SUFFIXES)
+    if "://" not in text:
+        is_file = not Path(text).is_dir()
+    return (text.rpartition("/")[0] or "/") if is_file else text
+
+
+def _absolute(location: str) -> str:
+    if "://" in location:
+        return location.rstrip("/")
+    return str(Path(location).expanduser().absolute())
 
 
 @contextmanager
@@ -78,7 +93,7 @@ def _explained(location: str) -> Iterator[None]:
             f"Inputs {location!r} need a package that is not here ({error}). For S3: "
             "pip install 'vqkit[s3]'."
         ) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         raise ConfigError(f"Inputs {location!r} cannot be listed: {error}.") from error
 
 
@@ -107,7 +122,7 @@ def _in_store(location: str) -> Iterator[Input]:
 
 
 def _listed(location: str, suffix: str) -> Iterator[Input]:
-    root = _folder_of(location)
+    root = root_of(location)
     with _opened(location) as file:
         for number, fields in _rows(file, suffix):
             where = f"Inputs {location!r}, line {number}"
@@ -167,10 +182,6 @@ def _stated(fields: Mapping[str, Any], where: str) -> tuple[int, str]:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: expected size_bytes to be a number, got {size!r}.") from error
     return size_bytes, str(fields.get("version") or "")
-
-
-def _folder_of(location: str) -> str:
-    return location.rpartition("/")[0] or "/"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ _FILE_COLUMNS = ("bytes", "image", "media")
 _ROWS_AT_ONCE = 1 << 14
 
 
-def list_parquet(location: str) -> Inputs:
+def list_parquet(location: str, root: str) -> Inputs:
     """List the items of a Parquet file; a column of files is not read for that.
 
     Raises:
@@ -27,7 +27,7 @@ def list_parquet(location: str) -> Inputs:
     try:
         with fsspec.open(location, "rb") as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
-            folder, _, name = location.rpartition("/")
+            name = location[len(root) :].lstrip("/")
             schema = file.schema_arrow
             column = _file_column(schema)
             if column:
@@ -35,8 +35,8 @@ def list_parquet(location: str) -> Inputs:
                     version = version_in_store(stream.fs.info(stream.path))
                 else:
                     _, version = size_and_version(location)
-                return Inputs.of(folder or "/", _files(file, name, column, version), column)
-            return Inputs.of(folder or "/", _paths(file, _path_column(schema, location)))
+                return Inputs.of(root, _files(file, name, column, version), column)
+            return Inputs.of(root, _paths(file, _path_column(schema, location)))
     except pa.ArrowException as error:
         raise ConfigError(f"Inputs {location!r}: expected a Parquet file ({error}).") from error
 

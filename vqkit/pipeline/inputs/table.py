@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from vqkit.errors import ConfigError
 from vqkit.pipeline.reading import MediaRequest
 
-__all__ = ["Input", "Inputs"]
+__all__ = ["Input", "Inputs", "located", "request_of"]
 
 _ROWS_AT_ONCE = 1 << 16
+_MAX_TEXT_LENGTH = 4000
 _TEXT = pa.large_string()  # of 32-bit offsets, ten million paths would be too long
 
 
@@ -50,8 +51,8 @@ class Inputs:
         has_integer_labels: No label is a text; all are texts if one is.
 
     >>> inputs = Inputs.of("/photos", [Input("b", "b.png"), Input("a", "a.png", size_bytes=7)])
-    >>> len(inputs), inputs.item(0).key, inputs.request(0).location
-    (2, 'a', '/photos/a.png')
+    >>> len(inputs), inputs.item(0)
+    (2, Input(key='a', path='a.png', row=-1, size_bytes=7, version='', label=None))
     """
 
     root: str
@@ -72,6 +73,7 @@ class Inputs:
             has_integer_labels &= all(not isinstance(row.label, str) for row in rows)
         table = pa.concat_tables(chunks).sort_by("key").combine_chunks()
         _refuse_twice(table["key"])
+        _check_texts(table, has_integer_labels)
         return Inputs(root, table, column, has_integer_labels)
 
     def __len__(self) -> int:
@@ -88,17 +90,6 @@ class Inputs:
             if self.has_integer_labels:
                 labels = [None if label is None else int(label) for label in labels]
             yield from map(Input._make, zip(*columns, labels, strict=True))
-
-    def request(self, number: int) -> MediaRequest:
-        """Where an item is read."""
-        return self.request_of(self.item(number))
-
-    def request_of(self, item: Input) -> MediaRequest:
-        """Where an item is read; the size of a row is an estimate and not asked for."""
-        location = located(self.root, item.path)
-        if item.row >= 0:
-            return MediaRequest(location, -1, self.column, item.row)
-        return MediaRequest(location, item.size_bytes)
 
     @property
     def sizes(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -119,6 +110,18 @@ class Inputs:
                     content.update(_text_bytes(chunk))
             whole.update(lengths.digest() + content.digest())
         return whole.hexdigest()
+
+
+def request_of(item: Input, root: str, column: str = "") -> MediaRequest:
+    """Where an item is read; the size of a row is an estimate and not asked for.
+
+    >>> request_of(Input("a", "a.png", size_bytes=7), "/photos")
+    MediaRequest(location='/photos/a.png', size_bytes=7, column='', row=-1)
+    """
+    location = located(root, item.path)
+    if item.row >= 0:
+        return MediaRequest(location, -1, column, item.row)
+    return MediaRequest(location, item.size_bytes)
 
 
 def located(root: str, path: str) -> str:
@@ -163,6 +166,22 @@ def _refuse_twice(keys: pa.ChunkedArray) -> None:
             f"Inputs: expected each key once, got {key!r} more than once. Remove it, or give the "
             "items keys of their own in a list with a column 'key'."
         )
+
+
+def _check_texts(table: pa.Table, has_integer_labels: bool) -> None:
+    """Refuse what no row of a data set takes."""
+    for name in ("key", "path", "label"):
+        longest = pc.max(pc.utf8_length(table[name])).as_py() or 0
+        if longest > _MAX_TEXT_LENGTH:
+            raise ConfigError(
+                f"Inputs: expected each {name} within {_MAX_TEXT_LENGTH} characters, got one of "
+                f"{longest}."
+            )
+    if has_integer_labels:
+        try:
+            table["label"].cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise ConfigError(f"Inputs: expected labels of 64 bits, got more ({error}).") from error
 
 
 def _text_bytes(chunk: pa.Array) -> bytes:

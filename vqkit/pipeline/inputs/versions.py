@@ -1,7 +1,7 @@
 """Size and version of files: what tells that one changed since the job was planned."""
 
-import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 __all__ = ["size_and_version", "version_in_store"]
@@ -12,7 +12,7 @@ _FACTS = ("ETag", "etag", "md5Hash", "md5", "mtime", "LastModified", "last_modif
 def size_and_version(path: str) -> tuple[int, str]:
     """Bytes and time of change of a file of this machine; -1 and nothing if it is not there."""
     try:
-        facts = os.stat(path)
+        facts = Path(path).stat()
     except OSError:
         return -1, ""
     return facts.st_size, str(facts.st_mtime_ns)
