@@ -1,0 +1,30 @@
+"""Token data sets: Parquet shards and a manifest, described in ``docs/datasets.md``."""
+
+from vqkit.files.dataset.header import DatasetHeader, Provenance, StreamLayout
+from vqkit.files.dataset.histogram import Histogram
+from vqkit.files.dataset.manifest import MANIFEST_NAME, Manifest, ShardEntry
+from vqkit.files.dataset.reader import ShardReader, read_shard
+from vqkit.files.dataset.record import ShardRecord, record_name
+from vqkit.files.dataset.sample import Sample
+from vqkit.files.dataset.shard import shard_name
+from vqkit.files.dataset.verify import DatasetReport, verify_dataset
+from vqkit.files.dataset.writer import ShardWriter
+
+__all__ = [
+    "MANIFEST_NAME",
+    "DatasetHeader",
+    "DatasetReport",
+    "Histogram",
+    "Manifest",
+    "Provenance",
+    "Sample",
+    "ShardEntry",
+    "ShardReader",
+    "ShardRecord",
+    "ShardWriter",
+    "StreamLayout",
+    "read_shard",
+    "record_name",
+    "shard_name",
+    "verify_dataset",
+]

@@ -1,0 +1,219 @@
+"""Reading shards: a footer, then row groups, nothing of which is believed before it is checked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vqkit.files.dataset.digest import digest_of
+from vqkit.files.dataset.document import explained, quoted
+from vqkit.files.dataset.pages import check_pages
+from vqkit.files.dataset.rows import Rows
+from vqkit.files.dataset.sample import Sample
+from vqkit.files.dataset.schema import schema_of
+from vqkit.files.dataset.shard import MAX_GROUPS, RowGroup, ShardHeader
+from vqkit.files.format_error import FormatError
+from vqkit.files.limits import Limits
+from vqkit.files.storage import SeekableFile, Storage
+
+__all__ = ["ShardReader", "read_shard"]
+
+_MAGIC = b"PAR1"
+_MAX_FOOTER_BYTES = 1 << 24
+_MAX_TEXT_BYTES = 4 * 4096
+# What the pages of a column may take beside their values: dictionaries, levels, page headers.
+_SPARE_BYTES = 1 << 22
+_BYTES_PER_VALUE = 16
+
+
+class ShardReader:
+    """An open shard.
+
+    Args:
+        file: The shard, which is closed with the reader.
+        name: What it is called in messages.
+        limits: What it may ask for.
+
+    Raises:
+        TokenFileError: It is no shard, or its footer is damaged.
+    """
+
+    def __init__(self, file: SeekableFile, name: str, limits: Limits | None = None) -> None:
+        self.name = name
+        self.limits = limits or Limits()
+        self._file = file
+        try:
+            with self._explained():
+                self._open()
+        except BaseException:
+            file.close()
+            raise
+
+    def _open(self) -> None:
+        self._size = _check_ends(self._file)
+        self._file.seek(0)
+        self._parquet = pq.ParquetFile(
+            pa.PythonFile(self._file, mode="r"),
+            read_dictionary=["key", "source_uri", "source_sha256", "label_text", "error"],
+            pre_buffer=False,
+            page_checksum_verification=True,
+            thrift_string_size_limit=_MAX_FOOTER_BYTES,
+            thrift_container_size_limit=MAX_GROUPS,
+        )
+        metadata = self._parquet.metadata
+        self.header = ShardHeader.from_metadata(metadata.metadata)
+        self._schema = schema_of(self.header.dataset)
+        _check_schema(self._parquet.schema_arrow, self._schema)
+        num_rows = [group.num_rows for group in self.header.groups]
+        found = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        if found != num_rows or metadata.num_rows != sum(num_rows):
+            raise FormatError(f"expected row groups of {quoted(num_rows)}, got {quoted(found)}")
+
+    def rows(self, group: int) -> Rows:
+        """All rows of a row group.
+
+        Raises:
+            TokenFileError: It is damaged.
+        """
+        with self._explained():
+            expected = self.header.groups[group]
+            self._check_columns(group, expected)
+            table = self._parquet.read_row_group(group, use_threads=False)
+            table = _plain(table, self._schema)
+            table.validate(full=True)
+            digest = digest_of(table)
+            if digest != expected.digest:
+                raise FormatError(f"expected rows of hash {expected.digest}, got {digest}")
+            rows = Rows(table, self.header.dataset, self.limits)
+            has_tokens = [rows.has_tokens(row) for row in range(len(rows))]
+            if has_tokens != [row < expected.num_samples for row in range(len(rows))]:
+                raise FormatError(f"expected {expected.num_samples} samples before those that fail")
+            return rows
+
+    def samples(self, group: int) -> list[Sample]:
+        """All samples of a row group, those that failed last.
+
+        Raises:
+            TokenFileError: It is damaged.
+        """
+        rows = self.rows(group)
+        with self._explained():
+            return [rows.sample(row) for row in range(len(rows))]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for group in range(len(self.header.groups)):
+            yield from self.samples(group)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._parquet.close(force=True)
+        self._file.close()
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def _check_columns(self, group: int, expected: RowGroup) -> None:
+        """Look at the pages of all columns before one of them is decoded."""
+        metadata = self._parquet.metadata.row_group(group)
+        self.limits.check("num_tokens", expected.num_tokens, "tokens in a row group")
+        for index in range(metadata.num_columns):
+            column = metadata.column(index)
+            what = f"column {column.path_in_schema.split('.list.')[0]!r}"
+            start = column.data_page_offset
+            if column.has_dictionary_page:
+                start = min(start, column.dictionary_page_offset)
+            size, num_values = column.total_compressed_size, column.num_values
+            if not 0 < start <= start + size <= self._size:
+                raise FormatError(f"expected {what} within the file, got it beyond the end")
+            # Of a list without elements, or in place of one, there is one value too.
+            if not 0 <= num_values <= expected.num_tokens + 16 * expected.num_rows:
+                raise FormatError(f"expected no more values in {what} than tokens")
+            self._file.seek(start)
+            check_pages(
+                memoryview(self._file.read(size)),
+                num_values=num_values,
+                max_uncompressed_bytes=_SPARE_BYTES
+                + _BYTES_PER_VALUE * num_values
+                + _MAX_TEXT_BYTES * expected.num_rows,
+                what=what,
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with explained(self.name):
+            try:
+                yield
+            # A damaged file shows itself to pyarrow in all of these.
+            except (pa.ArrowException, OSError, ValueError, OverflowError, EOFError) as error:
+                if isinstance(error, MemoryError):
+                    raise
+                raise FormatError(
+                    f"expected a sound Parquet file, got {quoted(str(error))}"
+                ) from None
+
+
+def read_shard(storage: Storage, name: str, *, limits: Limits | None = None) -> Iterator[Sample]:
+    """Read the samples of a shard in order, those that failed last.
+
+    Every page is checked before it is decoded, and every row after that.
+
+    Args:
+        storage: Where the data set lies.
+        name: File name of the shard.
+        limits: What it may ask for; None for the defaults.
+
+    Raises:
+        StorageError: It cannot be read.
+        TokenFileError: It is damaged.
+    """
+    with ShardReader(storage.open(name), storage.describe(name), limits) as reader:
+        yield from reader
+
+
+def _check_ends(file: SeekableFile) -> int:
+    """Size of the file, if it begins and ends like Parquet with a footer of sensible size."""
+    size = file.seek(0, 2)
+    if size < 12:
+        raise FormatError(f"expected a Parquet file, got {size} bytes")
+    file.seek(size - 8)
+    length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
+    if magic != _MAGIC:
+        raise FormatError(f"expected a Parquet file, got one that ends in {magic!r}")
+    if not 0 < length <= min(size - 12, _MAX_FOOTER_BYTES):
+        raise FormatError(f"expected a footer within the file, got one of {length} bytes")
+    return size
+
+
+def _check_schema(found: pa.Schema, expected: pa.Schema) -> None:
+    """The same columns; texts may be dictionaries, as which they are read."""
+    got = [(field.name, _plain_type(field.type)) for field in found]
+    wanted = [(field.name, _plain_type(field.type)) for field in expected]
+    if got != wanted:
+        raise FormatError(f"expected the columns {quoted(wanted)}, got {quoted(got)}")
+
+
+def _plain_type(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return f"list of {kind.value_type}" if pa.types.is_list(kind) else str(kind)
+
+
+def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Texts out of their dictionaries, once none of them is too long to be there in every row."""
+    for index, field in enumerate(table.schema):
+        if not pa.types.is_dictionary(field.type):
+            continue
+        for chunk in table.column(index).chunks:
+            longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+            if longest > _MAX_TEXT_BYTES:
+                raise FormatError(
+                    f"expected texts of up to {_MAX_TEXT_BYTES} bytes in column {field.name!r}, "
+                    f"got {longest}"
+                )
+    return table.cast(schema)

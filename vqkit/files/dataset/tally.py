@@ -1,0 +1,54 @@
+"""Histograms of all codebooks of all streams, summed up over samples or over shards."""
+
+from collections.abc import Mapping, Sequence
+
+from vqkit.files.dataset.header import DatasetHeader
+from vqkit.files.dataset.histogram import Histogram
+from vqkit.files.dataset.sample import Sample
+
+__all__ = ["Histograms", "Tally"]
+
+Histograms = Mapping[str, Sequence[Histogram | None]]
+"""By stream, one for each codebook."""
+
+_PARTS_MERGED_AT_ONCE = 32
+
+
+class Tally:
+    """Sums up; what it holds grows neither with the samples nor with the shards.
+
+    Args:
+        header: Of the data set, whose streams and codebooks are counted.
+    """
+
+    def __init__(self, header: DatasetHeader) -> None:
+        self._parts: dict[str, list[list[Histogram | None]]] = {
+            name: [[] for _ in stream.codebook_sizes] for name, stream in header.streams.items()
+        }
+
+    def add(self, histograms: Histograms) -> None:
+        """Add what was counted elsewhere."""
+        for name, codebooks in self._parts.items():
+            for parts, part in zip(codebooks, histograms[name], strict=True):
+                parts.append(part)
+                if len(parts) >= _PARTS_MERGED_AT_ONCE:
+                    parts[:] = [Histogram.merged(parts)]
+
+    def count(self, samples: Sequence[Sample]) -> None:
+        """Count the tokens of samples; those without are left out."""
+        items = [sample.tokens.item(0) for sample in samples if sample.tokens is not None]
+        counted = {}
+        for name, codebooks in self._parts.items():
+            grids = [item.streams[name].indices.flatten(end_dim=-2).cpu().numpy() for item in items]
+            counted[name] = [
+                Histogram.of(*(grid[:, codebook] for grid in grids))
+                for codebook in range(len(codebooks))
+            ]
+        self.add(counted)
+
+    def total(self) -> dict[str, list[Histogram | None]]:
+        """The sums."""
+        return {
+            name: [Histogram.merged(parts) for parts in codebooks]
+            for name, codebooks in self._parts.items()
+        }
