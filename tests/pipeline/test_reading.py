@@ -111,7 +111,9 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_read_with_its_size_and_hash(picture: Path) -> None:
-    item = MediaReader("image", 1).read(MediaRequest(str(picture), picture.stat().st_size))
+    item = MediaReader("image", 1).read(
+        MediaRequest(str(picture), size_bytes=picture.stat().st_size)
+    )
     assert item.media.shape == (1, 4, 5)
     assert item.size_bytes == picture.stat().st_size
     assert item.sha256 == hashlib.sha256(picture.read_bytes()).hexdigest()
@@ -120,7 +122,7 @@ def test_a_file_is_read_with_its_size_and_hash(picture: Path) -> None:
 
 def test_a_file_that_changed_since_the_plan_is_refused(picture: Path) -> None:
     with pytest.raises(MediaError, match=r"expected 7 bytes as planned, got \d+"):
-        MediaReader("image", 3).read(MediaRequest(str(picture), 7))
+        MediaReader("image", 3).read(MediaRequest(str(picture), size_bytes=7))
 
 
 def test_rows_of_parquet_are_read_in_any_order(tmp_path: Path, picture: Path) -> None:
@@ -133,11 +135,11 @@ def test_rows_of_parquet_are_read_in_any_order(tmp_path: Path, picture: Path) ->
     pq.write_table(pa.table({"image": pa.array(rows, kind)}), path, row_group_size=30)
     reader = MediaReader("image", 3)
     for row in (0, 1, 29, 30, 99, 3, 98):
-        item = reader.read(MediaRequest(str(path), -1, "image.bytes", row))
+        item = reader.read(MediaRequest(str(path), column="image.bytes", row=row))
         assert item.size_bytes == len(image) + row
     for row in (50, 100):
         with pytest.raises(MediaError):
-            reader.read(MediaRequest(str(path), -1, "image.bytes", row))
+            reader.read(MediaRequest(str(path), column="image.bytes", row=row))
 
 
 def test_a_store_with_a_bad_moment_is_asked_again(

@@ -4,11 +4,12 @@ import functools
 import multiprocessing
 import os
 import threading
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
-__all__ = ["child_context", "die_with_parent", "stop"]
+__all__ = ["child_context", "die_with_parent", "prepare_children", "stop"]
 
 _GRACE_SECONDS = 1.0
 
@@ -19,13 +20,19 @@ def child_context() -> ForkServerContext | SpawnContext:
 
     A fork of this process would copy its threads' locks, and CUDA does not work in it; a process
     from nothing spends seconds on imports. The server that children are forked from has a single
-    thread and no CUDA; children and their children share it.
+    thread and no CUDA.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["vqkit.pipeline.reading", "vqkit.tokenizers"])
     return context
+
+
+def prepare_children() -> None:
+    """Let the server that children are forked from begin with its imports, and do not wait."""
+    if child_context().get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 def die_with_parent() -> None:

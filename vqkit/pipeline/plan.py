@@ -134,7 +134,7 @@ class Plan:
         raise ConfigError(
             f"{told}: expected {self.inputs.count:,} inputs as planned, got "
             f"{other.inputs.count:,}, and not all of the same name, size and version. A data set "
-            f"does not grow: encode what is new into a folder of its own. {fix}"
+            "does not grow: encode what is new into a folder of its own."
         )
 
     def to_bytes(self) -> bytes:

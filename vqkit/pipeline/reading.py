@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,12 +31,14 @@ class MediaRequest:
 
     Attributes:
         location: A path of this machine or an fsspec URL.
+        name: What it is called in messages.
         size_bytes: As planned; -1 if it was not known.
         column: For a row of a Parquet file, the column that holds the bytes.
         row: For a row of a Parquet file, its number.
     """
 
     location: str
+    name: str = ""
     size_bytes: int = -1
     column: str = ""
     row: int = -1
@@ -58,11 +61,19 @@ class ReadMedia:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def _read_image(data: bytes, channels: int, alpha: Alpha) -> Tensor:
-    return read_image(data, channels=channels, alpha=alpha)
+class _NamedBytes(io.BytesIO):
+    """Content of a file that knows what it is called."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = repr(name)
 
 
-_DECODERS: dict[str, Callable[[bytes, int, Any], Tensor]] = {"image": _read_image}
+def _read_image(file: _NamedBytes, channels: int, alpha: Alpha) -> Tensor:
+    return read_image(file, channels=channels, alpha=alpha)
+
+
+_DECODERS: dict[str, Callable[[_NamedBytes, int, Any], Tensor]] = {"image": _read_image}
 
 
 def check_modality(modality: str) -> None:
@@ -108,7 +119,8 @@ class MediaReader:
             )
         sha256 = hashlib.sha256(data).hexdigest()
         fetched = time.perf_counter()
-        media = _DECODERS[self.modality](data, self.channels, self.alpha)
+        file = _NamedBytes(data, request.name)
+        media = _DECODERS[self.modality](file, self.channels, self.alpha)
         seconds = {"read": fetched - begin, "decode": time.perf_counter() - fetched}
         return ReadMedia(media, len(data), sha256, seconds)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from vqkit.errors import MediaError, ShapeError
 from vqkit.files.dataset import Sample, ShardRecord, ShardWriter
 from vqkit.files.storage import Storage
+from vqkit.pipeline.children import prepare_children
 from vqkit.pipeline.encoder import ItemEncoder
 from vqkit.pipeline.executors import RunShard, Summary
 from vqkit.pipeline.inputs import Input, request_of
@@ -50,6 +51,7 @@ class EncodingWork:
     def start(self) -> Iterator[RunShard]:
         """Load the model and start the readers."""
         options = self.plan.options
+        prepare_children()
         with exact_arithmetic():
             tokenizer = self.model.load(options.device, self.plan.tokenizer.fingerprint)
             reader = MediaReader(

@@ -116,12 +116,12 @@ def request_of(item: Input, root: str, column: str = "") -> MediaRequest:
     """Where an item is read; the size of a row is an estimate and not asked for.
 
     >>> request_of(Input("a", "a.png", size_bytes=7), "/photos")
-    MediaRequest(location='/photos/a.png', size_bytes=7, column='', row=-1)
+    MediaRequest(location='/photos/a.png', name='a', size_bytes=7, column='', row=-1)
     """
     location = located(root, item.path)
     if item.row >= 0:
-        return MediaRequest(location, -1, column, item.row)
-    return MediaRequest(location, item.size_bytes)
+        return MediaRequest(location, item.key, -1, column, item.row)
+    return MediaRequest(location, item.key, item.size_bytes)
 
 
 def located(root: str, path: str) -> str:
