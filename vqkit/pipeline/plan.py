@@ -232,7 +232,8 @@ def _cut(sizes: "np.ndarray[Any, np.dtype[np.int64]]", shard_bytes: int | None) 
     num_shards = min(max(1, round(total / shard_bytes)), len(sizes))
     before = np.cumsum(work) - work
     wanted = [number * total // num_shards for number in range(num_shards)]
-    return tuple(int(start) for start in np.unique(np.searchsorted(before, wanted)))
+    starts = np.unique(np.searchsorted(before, wanted))
+    return tuple(int(start) for start in starts if start < len(sizes))
 
 
 def _table_bytes(inputs: Inputs) -> bytes:

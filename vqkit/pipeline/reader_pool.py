@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import VqkitError
-from vqkit.pipeline.children import child_context, die_with_parent, stop
+from vqkit.pipeline.children import start_child, stop_child
 from vqkit.pipeline.executors.base import WorkerLostError
 from vqkit.pipeline.reading import MediaReader, MediaRequest, ReadMedia
 
@@ -122,13 +122,7 @@ class _Child:
     """One reader process."""
 
     def __init__(self, reader: MediaReader) -> None:
-        ours, theirs = child_context().Pipe()
-        self.connection = ours
-        self.process = child_context().Process(
-            target=_serve, args=(theirs, reader), name="vqkit-reader"
-        )
-        self.process.start()
-        theirs.close()  # so that its end of the pipe closes when it dies
+        self.process, self.connection = start_child(_serve, reader, name="vqkit-reader")
         try:
             self.connection.recv()  # it is ready: what follows is the item's own time
         except (EOFError, OSError) as error:
@@ -181,14 +175,11 @@ class _Child:
 
     def kill(self) -> None:
         """End it, whatever it is at."""
-        stop(self.process, self.connection)
+        stop_child(self.process, self.connection)
 
 
 def _serve(connection: Connection, reader: MediaReader) -> None:
     """The life of a reader."""
-    die_with_parent()
-    # Ctrl-C reaches the whole group: the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     connection.send("ready")
     with contextlib.suppress(EOFError, BrokenPipeError):  # nobody is left to read for

@@ -1,7 +1,6 @@
 """Shards in processes of this machine, replaced when they die."""
 
 import os
-import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from vqkit.errors import VqkitError
-from vqkit.pipeline.children import child_context, die_with_parent, stop
+from vqkit.pipeline.children import start_child, stop_child
 from vqkit.pipeline.executors.base import MAX_DEATHS, Failure, ShardOutcome, Work, WorkerLostError
 
 __all__ = ["ProcessExecutor"]
@@ -84,17 +83,12 @@ class _Pool:
 
     def close(self) -> None:
         for worker in self.workers:
-            stop(worker.process, worker.connection)
+            stop_child(worker.process, worker.connection)
         self.workers.clear()
 
     def _start(self, device: str) -> None:
-        ours, theirs = child_context().Pipe()
-        process = child_context().Process(
-            target=_serve, args=(theirs, self.work, device), name="vqkit-worker"
-        )
-        process.start()
-        theirs.close()  # so that its end of the pipe closes when it dies
-        self.workers.append(_Worker(process, ours, device))
+        process, connection = start_child(_serve, self.work, device, name="vqkit-worker")
+        self.workers.append(_Worker(process, connection, device))
 
     def _hand_out(self, waiting: deque[int]) -> None:
         for worker in self.workers:
@@ -124,7 +118,7 @@ class _Pool:
 
     def _bury(self, worker: _Worker, waiting: deque[int]) -> ShardOutcome | None:
         self.workers.remove(worker)
-        stop(worker.process, worker.connection)
+        stop_child(worker.process, worker.connection)
         number = worker.number
         if number is None and not worker.is_ready:
             self.num_false_starts += 1
@@ -148,9 +142,6 @@ class _Pool:
 
 def _serve(connection: Connection, work: Work, device: str) -> None:
     """The life of a worker."""
-    die_with_parent()
-    # Ctrl-C reaches the whole group: the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
