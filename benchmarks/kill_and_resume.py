@@ -203,23 +203,24 @@ def start(root: Path, output: Path, name: str) -> int:
     status = 1
     try:
         os.setsid()
-        job = EncodingJob(
-            inputs=str(root / "inputs"),
-            output=str(output),
-            model=ModelReference(str(root / "model")),
-            options=EncodingOptions(shard_bytes=shard_bytes(root)),
-        )
         executor: Executor = EXECUTORS[name]() if name == "inline" else EXECUTORS[name](2)
-        encode_dataset(job, executor)
+        encode_dataset(job_in(root, output), executor)
         status = 0
     finally:
         os._exit(status)
 
 
-def shard_bytes(root: Path) -> int:
-    """The size that gives the wanted number of shards: media, and 32 KiB of work for each item."""
+def job_in(root: Path, output: Path) -> EncodingJob:
+    """The job, in the wanted number of shards."""
     total = sum(path.stat().st_size for path in (root / "inputs").iterdir())
-    return (total + NUM_INPUTS * (1 << 15)) // NUM_SHARDS
+    # A plan counts 32 KiB of work for each item beside its bytes.
+    shard_bytes = (total + NUM_INPUTS * (1 << 15)) // NUM_SHARDS
+    return EncodingJob(
+        inputs=str(root / "inputs"),
+        output=str(output),
+        model=ModelReference(str(root / "model")),
+        options=EncodingOptions(shard_bytes=shard_bytes),
+    )
 
 
 def ended(process: int, is_over: Callable[[float], bool]) -> bool:
