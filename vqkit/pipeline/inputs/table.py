@@ -71,7 +71,9 @@ class Inputs:
         for rows in _pieces(items):
             chunks.append(_chunk(rows))
             has_integer_labels &= all(not isinstance(row.label, str) for row in rows)
-        table = pa.concat_tables(chunks).sort_by("key").combine_chunks()
+        table = pa.concat_tables(chunks)
+        chunks.clear()  # the table keeps what it needs, and sorting copies it
+        table = table.sort_by("key")
         _refuse_twice(table["key"])
         _check_texts(table, has_integer_labels)
         return Inputs(root, table, column, has_integer_labels)
