@@ -7,7 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqkit.cli import bench, codebook, decode, encode, evaluate, info, reconstruct, usage, verify
+from vqkit.cli import (
+    bench,
+    codebook,
+    dataset,
+    decode,
+    encode,
+    evaluate,
+    info,
+    reconstruct,
+    usage,
+    verify,
+)
 from vqkit.cli import list as list_verb
 from vqkit.cli.console import Console
 from vqkit.cli.exit_status import ExitStatus
@@ -17,7 +28,19 @@ from vqkit.errors import ConfigError, MissingExtraError, VqkitError
 
 __all__ = ["main", "make_parser"]
 
-_VERBS = (encode, decode, reconstruct, verify, info, usage, evaluate, codebook, bench, list_verb)
+_VERBS = (
+    encode,
+    decode,
+    reconstruct,
+    verify,
+    info,
+    usage,
+    evaluate,
+    codebook,
+    dataset,
+    bench,
+    list_verb,
+)
 _EPILOG = """\
 Two grammars: train hands key=value to Hydra (vqkit train --help); all others take the options
 that vqkit VERB --help lists, in any order, with -- before names that begin with a dash.

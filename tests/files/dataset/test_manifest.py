@@ -27,6 +27,7 @@ from vqkit.files.dataset import (
     verify_dataset,
 )
 from vqkit.files.dataset import histogram as histogram_module
+from vqkit.files.dataset.document import dump_document
 from vqkit.files.storage import Storage
 
 
@@ -130,6 +131,7 @@ def test_without_a_manifest_it_is_no_data_set(storage: Storage) -> None:
 
 
 def changed(document: bytes, path: str, value: Any) -> bytes:
+    """With another value, or without the field, and a checksum that fits."""
     content = json.loads(document)
     *parents, last = path.split("/")
     place = content
@@ -140,7 +142,7 @@ def changed(document: bytes, path: str, value: Any) -> bytes:
         del place[key]
     else:
         place[key] = value
-    return json.dumps(content).encode()
+    return dump_document(content)
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -193,6 +195,18 @@ def test_histograms_that_nobody_writes() -> None:
     ):  # fmt: skip
         with pytest.raises(FormatError, match="expected"):
             Histogram.parse(wrong, 10)
+
+
+def test_a_changed_digit_is_noticed() -> None:
+    for document in (
+        write_shard(PHOTOS, random_samples(PHOTOS, 9))[1].to_bytes(),
+        Manifest.of(PHOTOS, [write_shard(PHOTOS, random_samples(PHOTOS, 9))[1]]).to_bytes(),
+    ):
+        wrong = document.replace(b'"num_shards":1', b'"num_shards":2')
+        assert wrong != document
+        for parse in (Manifest.from_bytes, lambda data: ShardRecord.from_bytes(data, PHOTOS)):
+            with pytest.raises(TokenFileError, match="with checksum"):
+                parse(wrong)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_is_the_parquet_that_is_described() -> None:
     assert chunk.path_in_schema == "codes.list.element"
     assert chunk.compression == "ZSTD"
     assert "RLE_DICTIONARY" in chunk.encodings
-    assert file.metadata.metadata[b"vqkit"].startswith(b'{"header":{')
+    assert file.metadata.metadata[b"vqkit"].startswith(b'{"checksum":"')
 
 
 def test_row_groups_hold_256_samples_or_fewer_large_ones() -> None:

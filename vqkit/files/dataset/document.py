@@ -1,9 +1,10 @@
 """JSON documents of data sets: one spelling when written, every field checked when read."""
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +19,14 @@ __all__ = [
     "explained",
     "is_close",
     "parse_document",
+    "parse_object",
     "quoted",
 ]
 
 MAX_COUNT = 1 << 53
 """The whole numbers that every JSON reader keeps exact."""
+
+_NO_CHECKSUM = "0" * 64
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_.-]{0,31}", re.ASCII)
 
@@ -78,6 +82,21 @@ class Fields:
         value = self.take(name)
         if type(value) is not int or not lowest <= value <= highest:
             raise self._wrong(name, f"a whole number from {lowest} to {highest}", value)
+        return value
+
+    def choice(self, name: str, choices: Iterable[str]) -> str:
+        """One of some names."""
+        value = self.take(name)
+        names = [*choices]
+        if value not in names:
+            raise self._wrong(name, f"one of {', '.join(names)}", value)
+        return str(value)
+
+    def truth(self, name: str) -> bool:
+        """True or false."""
+        value = self.take(name)
+        if type(value) is not bool:
+            raise self._wrong(name, "true or false", value)
         return value
 
     def number(self, name: str) -> float:
@@ -153,13 +172,32 @@ def check_identifier(value: Any, what: str) -> None:
         )
 
 
-def dump_document(content: Any) -> bytes:
-    """Canonical JSON: sorted keys, no white space, ASCII."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
+def dump_document(content: dict[str, Any]) -> bytes:
+    """Canonical JSON with a checksum: sorted keys, no white space, ASCII.
+
+    The field ``checksum`` is the SHA-256 of the document in which it stands as 64 zeros.
+    """
+    blank = {**content, "checksum": _NO_CHECKSUM}
+    text = json.dumps(blank, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    data = text.encode("ascii")
+    return data.replace(_NO_CHECKSUM.encode(), hashlib.sha256(data).hexdigest().encode(), 1)
 
 
 def parse_document(data: bytes, what: str) -> Fields:
+    """Read a JSON object with a checksum that fits, of which no key stands twice.
+
+    Raises:
+        FormatError: It is none.
+    """
+    fields = parse_object(data, what)
+    checksum = fields.text("checksum", 64, "[0-9a-f]{64}").encode()
+    computed = hashlib.sha256(data.replace(checksum, _NO_CHECKSUM.encode(), 1)).hexdigest()
+    if checksum != computed.encode():
+        raise FormatError(f"expected {what} with checksum {computed}, got {checksum.decode()}")
+    return fields
+
+
+def parse_object(data: bytes, what: str) -> Fields:
     """Read a JSON object of which no key stands twice.
 
     Raises:

@@ -1,5 +1,6 @@
 """Reading shards: a footer, then row groups, nothing of which is believed before it is checked."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ class ShardReader:
     """An open shard.
 
     Args:
-        file: The shard, which is closed with the reader.
+        file: The shard, which is closed with the reader, at the latest when that is forgotten.
         name: What it is called in messages.
         limits: What it may ask for.
 
@@ -45,11 +46,12 @@ class ShardReader:
         self.name = name
         self.limits = limits or Limits()
         self._file = file
+        self._close_file = weakref.finalize(self, file.close)
         try:
             with self._explained():
                 self._open()
         except BaseException:
-            file.close()
+            self._close_file()
             raise
 
     def _open(self) -> None:
@@ -109,8 +111,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._parquet.close(force=True)
-        self._file.close()
+        self._close_file()
 
     def __enter__(self) -> "ShardReader":
         return self

@@ -1,6 +1,5 @@
 """What a shard says of itself in the footer, beside the header of its data set."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ MAX_GROUP_TOKENS = 1 << 26
 """Tokens of a row group."""
 MAX_SHARDS = 1 << 20
 
-_DOCUMENT, _HASH = b"vqkit", b"vqkit.sha256"
+_DOCUMENT = b"vqkit"
 _MAX_DOCUMENT_BYTES = 1 << 22
 
 
@@ -92,7 +91,7 @@ class ShardHeader:
                 ],
             }
         )
-        return {_DOCUMENT: document, _HASH: hashlib.sha256(document).hexdigest().encode()}
+        return {_DOCUMENT: document}
 
     @staticmethod
     def from_metadata(metadata: Mapping[bytes, bytes] | None) -> "ShardHeader":
@@ -109,9 +108,6 @@ class ShardHeader:
             )
         if len(document) > _MAX_DOCUMENT_BYTES:
             raise FormatError(f"expected a header of up to {_MAX_DOCUMENT_BYTES} bytes, got more")
-        digest = hashlib.sha256(document).hexdigest().encode()
-        if (metadata or {}).get(_HASH) != digest:
-            raise FormatError("expected a header with the hash that stands beside it, got another")
         fields = parse_document(document, "the header of the shard")
         num_shards = fields.integer("num_shards", lowest=1, highest=MAX_SHARDS)
         header = ShardHeader(
