@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,6 +207,8 @@ def start(root: Path, output: Path, name: str) -> int:
         executor: Executor = EXECUTORS[name]() if name == "inline" else EXECUTORS[name](2)
         encode_dataset(job_in(root, output), executor)
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 

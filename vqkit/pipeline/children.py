@@ -6,21 +6,15 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
-__all__ = ["prepare_children", "start_child", "stop_child"]
+__all__ = ["start_child", "stop_child"]
 
 _GRACE_SECONDS = 1.0
-
-
-def prepare_children() -> None:
-    """Let the server that children are forked from begin with its imports, and do not wait."""
-    if _context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
 
 
 def start_child(
@@ -36,8 +30,9 @@ def start_child(
     Returns:
         The process, and our end of the pipe.
     """
-    ours, theirs = _context().Pipe()
-    process = _context().Process(
+    context = _context()
+    ours, theirs = context.Pipe()
+    process = context.Process(
         target=_live, args=(dict(os.environ), target, theirs, *arguments), name=name
     )
     process.start()
@@ -55,14 +50,27 @@ def stop_child(process: BaseProcess, connection: Connection) -> None:
         process.join()
 
 
-@functools.cache
-def _context() -> ForkServerContext | SpawnContext:
-    """How children are started: from a clean process that has imported what they need.
+def _context() -> ForkServerContext | SpawnContext | ForkContext:
+    """How children are started.
 
-    A fork of this process would copy its threads' locks, and CUDA does not work in it; a process
-    from nothing spends seconds on imports. The server that children are forked from has a single
-    thread and no CUDA.
+    A process in which nothing else runs is forked: its child has all imports, in memory that both
+    share. Of any other, CUDA included, a fork would copy locks that nobody opens any more: its
+    children come from a server, a clean process that has imported what they need.
     """
+    return multiprocessing.get_context("fork") if _runs_alone() else _server()
+
+
+def _runs_alone() -> bool:
+    """Whether this thread is the only one here, also for libraries; but for the one that watches.
+
+    That one waits and holds nothing.
+    """
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len(list(tasks.iterdir())) == 1 + (_own_end is not None)
+
+
+@functools.cache
+def _server() -> ForkServerContext | SpawnContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -70,15 +78,30 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
-def _live(environment: dict[str, str], target: Callable[..., None], *arguments: Any) -> None:
+_own_end: Connection | None = None
+"""Of a process that was started here: its end of the pipe to its parent."""
+
+
+def _live(
+    environment: dict[str, str],
+    target: Callable[..., None],
+    connection: Connection,
+    *arguments: Any,
+) -> None:
     """The life of a child."""
+    global _own_end
+    if _own_end is not None:
+        # The pipe of the process that this one was forked from: held here, it would stay open
+        # after that one's death, and its parent would wait for ever.
+        _own_end.close()
+    _own_end = connection
     # The server has the variables of when it was started: keys of a store may have come since.
     os.environ.clear()
     os.environ.update(environment)
     _die_with_parent()
     # Ctrl-C reaches the whole group: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    target(*arguments)
+    target(connection, *arguments)
 
 
 def _die_with_parent() -> None:

@@ -58,6 +58,7 @@ class ReaderPool:
         self._busy: deque[_Child] = deque()
 
     def __enter__(self) -> "ReaderPool":
+        self._idle += [_Child(self.reader) for _ in range(self.num_readers)]
         return self
 
     def __exit__(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from vqkit.errors import MediaError, ShapeError
 from vqkit.files.dataset import Sample, ShardRecord, ShardWriter
 from vqkit.files.storage import Storage
-from vqkit.pipeline.children import prepare_children
 from vqkit.pipeline.encoder import ItemEncoder
 from vqkit.pipeline.executors import RunShard, Summary
 from vqkit.pipeline.inputs import Input, request_of
@@ -49,18 +48,17 @@ class EncodingWork:
 
     @contextmanager
     def start(self) -> Iterator[RunShard]:
-        """Load the model and start the readers."""
-        options = self.plan.options
-        prepare_children()
-        with exact_arithmetic():
-            tokenizer = self.model.load(options.device, self.plan.tokenizer.fingerprint)
-            reader = MediaReader(
-                tokenizer.frontend.modality, tokenizer.frontend.channels, options.alpha
-            )
+        """Start the readers and load the model."""
+        options, spec, limits = self.plan.options, self.plan.tokenizer, self.limits
+        reader = MediaReader(spec.modality, spec.channels, options.alpha)
+        # The readers first: what they come from shall be small and single-threaded.
+        with (
+            ReaderPool(reader, limits.num_readers, limits.timeout_seconds) as readers,
+            exact_arithmetic(),
+        ):
+            tokenizer = self.model.load(options.device, spec.fingerprint)
             encoder = ItemEncoder(tokenizer, options.batch_size, options.num_codebooks)
-            limits = self.limits
-            with ReaderPool(reader, limits.num_readers, limits.timeout_seconds) as readers:
-                yield ShardEncoder(self, JobFolder(self.storage, self.plan), encoder, readers)
+            yield ShardEncoder(self, JobFolder(self.storage, self.plan), encoder, readers)
 
 
 class ShardEncoder:

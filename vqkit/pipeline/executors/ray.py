@@ -34,7 +34,8 @@ class RayExecutor:
             the cluster has CPUs or GPUs when the run begins.
         min_workers: Actors to begin with.
         address: Of a running cluster, ``ray://head:10001``, ``head:6379`` or ``auto``; None uses
-            the one that this program is connected to, or starts one on this machine.
+            the one that this program is connected to or that ``RAY_ADDRESS`` names, else starts one
+            on this machine.
         num_gpus: For each actor.
     """
 
@@ -55,14 +56,15 @@ class RayExecutor:
             yield from self._map(ray, work, numbers)
 
     def _connect(self, ray: Any) -> None:
-        here: dict[str, Any] = {}
-        if self.address is None:
-            here = {"num_cpus": self.max_workers, "include_dashboard": False}
+        address, here = self.address, {}
+        if address is None and not os.environ.get("RAY_ADDRESS"):
+            # By itself Ray would join whatever cluster runs on this machine.
+            address, here = "local", {"num_cpus": self.max_workers, "include_dashboard": False}
         try:
-            ray.init(address=self.address, log_to_driver=False, logging_level="ERROR", **here)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"Ray at {self.address!r}: expected a running cluster, found none "
+                f"Ray at {address!r}: expected a running cluster, found none "
                 f"({' '.join(str(error).split())})."
             ) from error
 
