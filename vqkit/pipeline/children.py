@@ -18,7 +18,7 @@ _GRACE_SECONDS = 1.0
 
 
 def start_child(
-    target: Callable[..., None], *arguments: Any, name: str
+    target: Callable[..., None], *arguments: Any, name: str, is_light: bool
 ) -> tuple[BaseProcess, Connection]:
     """Start a process; it ends when its parent does.
 
@@ -26,11 +26,13 @@ def start_child(
         target: Called in it with its end of a pipe, then the arguments.
         arguments: Are pickled.
         name: Of the process.
+        is_light: It uses no GPU and is to be there in a moment: it is forked from this process, if
+            nothing else runs here.
 
     Returns:
         The process, and our end of the pipe.
     """
-    context = _context()
+    context = _context(is_light)
     ours, theirs = context.Pipe()
     process = context.Process(
         target=_live, args=(dict(os.environ), target, theirs, *arguments), name=name
@@ -50,14 +52,15 @@ def stop_child(process: BaseProcess, connection: Connection) -> None:
         process.join()
 
 
-def _context() -> ForkServerContext | SpawnContext | ForkContext:
-    """How children are started.
+def _context(is_light: bool) -> ForkServerContext | SpawnContext | ForkContext:
+    """How a child is started.
 
-    A process in which nothing else runs is forked: its child has all imports, in memory that both
-    share. Of any other, CUDA included, a fork would copy locks that nobody opens any more: its
-    children come from a server, a clean process that has imported what they need.
+    A fork of a process in which nothing else runs has all imports at once, in memory that both
+    share. In a fork of any other there are locks that nobody opens any more, and no fork can use
+    CUDA if its parent has so much as looked for a GPU: then children come from a server, a clean
+    process that has imported what they need.
     """
-    return multiprocessing.get_context("fork") if _runs_alone() else _server()
+    return multiprocessing.get_context("fork") if is_light and _runs_alone() else _server()
 
 
 def _runs_alone() -> bool:
@@ -99,8 +102,9 @@ def _live(
     os.environ.clear()
     os.environ.update(environment)
     _die_with_parent()
-    # Ctrl-C reaches the whole group: the parent decides what it means.
+    # Ctrl-C reaches the whole group: the parent decides what it means, and ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     target(connection, *arguments)
 
 

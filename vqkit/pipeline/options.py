@@ -12,6 +12,9 @@ from vqkit.media import Alpha
 __all__ = ["EncodingOptions", "FailurePolicy", "ReadingLimits", "ShardRange"]
 
 
+_MAX_TIMEOUT_SECONDS = 1_000_000  # what operating systems can wait for
+
+
 @dataclass(frozen=True)
 class EncodingOptions:
     """Whatever the tokens and the shards depend on; part of the plan's identity.
@@ -112,10 +115,10 @@ class ReadingLimits:
     timeout_seconds: float = 120.0
 
     def __post_init__(self) -> None:
-        if self.num_readers < 1 or not self.timeout_seconds > 0:
+        if self.num_readers < 1 or not 0 < self.timeout_seconds <= _MAX_TIMEOUT_SECONDS:
             raise ConfigError(
-                "Reading: expected at least one reader and a time limit above 0 s, got "
-                f"{self.num_readers} and {self.timeout_seconds}."
+                "Reading: expected at least one reader and a time limit above 0 s and up to "
+                f"{_MAX_TIMEOUT_SECONDS:,} s, got {self.num_readers} and {self.timeout_seconds}."
             )
 
 

@@ -123,7 +123,9 @@ class _Child:
     """One reader process."""
 
     def __init__(self, reader: MediaReader) -> None:
-        self.process, self.connection = start_child(_serve, reader, name="vqkit-reader")
+        self.process, self.connection = start_child(
+            _serve, reader, name="vqkit-reader", is_light=True
+        )
         try:
             self.connection.recv()  # it is ready: what follows is the item's own time
         except (EOFError, OSError) as error:

@@ -87,7 +87,9 @@ class _Pool:
         self.workers.clear()
 
     def _start(self, device: str) -> None:
-        process, connection = start_child(_serve, self.work, device, name="vqkit-worker")
+        process, connection = start_child(
+            _serve, self.work, device, name="vqkit-worker", is_light=False
+        )
         self.workers.append(_Worker(process, connection, device))
 
     def _hand_out(self, waiting: deque[int]) -> None:
