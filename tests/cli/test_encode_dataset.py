@@ -130,6 +130,19 @@ def test_shards_are_told_when_verbose(run: Run, folder: Path, model: Path) -> No
     assert "Time of all workers together: read " in ran.err
 
 
+def test_a_terminal_shows_files_rate_and_stages(
+    run: Run, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    shown = run(*words(folder, model)).err
+    for text in ("Encoding", "0/200", "200/200", "/s", "encode ", "wait "):
+        assert text in shown, text
+    assert "0/200" not in run(*words(folder, model, "--no-progress")).err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -142,6 +155,7 @@ def test_shards_are_told_when_verbose(run: Run, folder: Path, model: Path) -> No
         (["--shard-range", "3/2"], "expected a task from 1 to 2, got 3"),
         (["--shard-size", "big"], "expected a size such as 64M, got 'big'"),
         (["--timeout-seconds", "0"], "a time limit above 0 s"),
+        (["--engine", "ray", "--device", "toaster"], "--device toaster: expected cpu, cuda"),
         (["--codebooks", "2"], "--codebooks 2: image/tiny has 1 codebook(s)"),
     ],
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["add_dataset_options", "refuse_dataset_options", "run_dataset"]
 
 _MOST_FAILURES_NAMED = 20
-_MOST_READERS = 8
+_MOST_READERS, _READERS_FOR_A_GPU = 8, 4
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -125,7 +125,8 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.engine != "ray" and arguments.address is not None:
         raise UsageError("--address: expected --engine ray with it.")
     kind, devices = _devices(arguments)
-    job = _job(arguments, console, kind)
+    num_workers = arguments.workers or len(devices) or _num_cores()
+    job = _job(arguments, console, kind, _num_readers(arguments, kind, num_workers))
     if arguments.dry_run:
         return _list_planned(job, arguments, console)
     if arguments.plan_only:
@@ -137,14 +138,16 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
     wanted = not arguments.no_progress and not arguments.verbosity
     try:
         with _termination_interrupts(), dataset_progress(console, wanted=wanted) as show:
-            report = encode_dataset(job, _executor(arguments, devices), show)
+            report = encode_dataset(job, _executor(arguments, kind, num_workers, devices), show)
     except KeyboardInterrupt:
         console.error("interrupted; the same command again goes on.")
         return ExitStatus.INTERRUPTED
     return _report(report, job, arguments, console)
 
 
-def _job(arguments: argparse.Namespace, console: Console, kind: str) -> "EncodingJob":
+def _job(
+    arguments: argparse.Namespace, console: Console, kind: str, num_readers: int
+) -> "EncodingJob":
     from vqkit.pipeline import (
         EncodingJob,
         EncodingOptions,
@@ -172,7 +175,7 @@ def _job(arguments: argparse.Namespace, console: Console, kind: str) -> "Encodin
         ),
         policy=FailurePolicy.parse(arguments.on_error or "skip"),
         limits=ReadingLimits(
-            max(1, min(_MOST_READERS, _num_cores() // (arguments.workers or _num_cores()))),
+            num_readers,
             120.0 if arguments.timeout_seconds is None else arguments.timeout_seconds,
         ),
         shard_range=ShardRange.parse(arguments.shard_range or "1/1"),
@@ -184,7 +187,12 @@ def _devices(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     import torch
 
     if arguments.engine == "ray" and arguments.device != "auto":
-        return torch.device(arguments.device).type, []  # this machine may lack what workers have
+        try:  # without looking for it: this machine may lack what workers have
+            return torch.device(arguments.device).type, []
+        except RuntimeError as error:
+            raise UsageError(
+                f"--device {arguments.device}: expected cpu, cuda, ..., got something else."
+            ) from error
     device = find_device(arguments.device)
     if device.type != "cuda":
         return device.type, []
@@ -193,15 +201,26 @@ def _devices(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     return "cuda", names if device.index is None else [names[device.index]]
 
 
-def _executor(arguments: argparse.Namespace, devices: list[str]) -> "Executor":
+def _num_readers(arguments: argparse.Namespace, kind: str, num_workers: int) -> int:
+    """Processes that read ahead of each worker: the cores that are left, if it is on a GPU."""
+    if arguments.engine == "ray":
+        return 1 if kind == "cpu" else _READERS_FOR_A_GPU
+    if arguments.engine == "inline":
+        num_workers = 1
+    return max(1, min(_MOST_READERS, _num_cores() // num_workers))
+
+
+def _executor(
+    arguments: argparse.Namespace, kind: str, num_workers: int, devices: list[str]
+) -> "Executor":
     from vqkit.pipeline import InlineExecutor, ProcessExecutor, RayExecutor
 
     if arguments.engine == "inline":
         return InlineExecutor()
     if arguments.engine == "ray":
-        on_gpus = bool(devices) or arguments.device.startswith("cuda")
-        return RayExecutor(arguments.workers, address=arguments.address, num_gpus=int(on_gpus))
-    return ProcessExecutor(arguments.workers or len(devices) or _num_cores(), tuple(devices))
+        num_gpus = int(kind == "cuda")
+        return RayExecutor(arguments.workers, address=arguments.address, num_gpus=num_gpus)
+    return ProcessExecutor(num_workers, tuple(devices))
 
 
 def _list_planned(job: "EncodingJob", arguments: argparse.Namespace, console: Console) -> int:
