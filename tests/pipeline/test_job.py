@@ -336,7 +336,7 @@ def test_too_many_failures_end_the_run_and_a_milder_policy_goes_on(
     report = run(replace(job, policy=FailurePolicy.parse("skip:8%")))
     assert report.manifest is not None
     assert report.progress.num_failed == 1
-    with pytest.raises(MediaError, match=r"1 that failed, the last of them class1/broken\.png"):
+    with pytest.raises(MediaError, match=r"1 of 13 inputs failed, the last of them class1/broken"):
         run(job)
 
 

@@ -133,6 +133,16 @@ def test_another_job_is_refused_and_told_what_differs(
     assert Plan.read(storage).inputs.count == 2
 
 
+@pytest.mark.parametrize("name", ["part-00000-of-00001.parquet", "manifest.json"])
+def test_a_data_set_without_a_plan_is_left_alone(tmp_path: Path, name: str) -> None:
+    storage = Storage.at(tmp_path)
+    storage.write(name, b"of somebody else")
+    inputs = inputs_of([1, 2])
+    with pytest.raises(ConfigError, match="got shards without"):
+        make_plan(inputs, SPEC, EncodingOptions()).store(storage, inputs)
+    assert storage.names() == [name]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -234,7 +234,7 @@ def _check_policy(policy: FailurePolicy, progress: Progress, plan: Plan) -> None
         return
     key, reason = progress.failed[-1] if progress.failed else ("", "")
     raise MediaError(
-        f"Encoding stopped: expected on errors {policy} of {plan.inputs.count:,} inputs, got "
-        f"{progress.num_failed:,} that failed, the last of them {key}: {reason}. What is done "
+        f"Encoding stopped, as told on errors ({policy}): {progress.num_failed:,} of "
+        f"{plan.inputs.count:,} inputs failed, the last of them {key}: {reason}. What is done "
         "stays: run it again and let more errors pass."
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from vqkit.errors import ConfigError, ModelMismatchError, VqkitError
+from vqkit.files.dataset import MANIFEST_NAME
 from vqkit.files.storage import Storage
 from vqkit.pipeline.inputs import Input, Inputs
 from vqkit.pipeline.options import EncodingOptions
@@ -170,9 +171,17 @@ class Plan:
         """Write plan and table of inputs, unless a plan is there; then it must be the same.
 
         Raises:
-            ConfigError: Another plan is there; ModelMismatchError if its model differs.
+            ConfigError: Another plan is there, or shards without one; ModelMismatchError if its
+                model differs.
         """
+        # Looked for first: if there are any now, their plan is there a moment later.
+        has_shards = bool(storage.names("part-")) or storage.exists(MANIFEST_NAME)
         if not storage.exists(PLAN_NAME):
+            if has_shards:
+                raise ConfigError(
+                    f"Cannot encode into {storage.location}: expected no data set or one with its "
+                    f"{PLAN_NAME}, got shards without. Choose another folder."
+                )
             # The table first: a plan that is there can be worked on.
             storage.create(self.table_name, _table_bytes(inputs))
             storage.create(PLAN_NAME, self.to_bytes())
