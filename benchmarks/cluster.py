@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,14 @@ from benchmarks.kill_and_resume import (
     problems_of,
     undisturbed,
 )
-from vqkit.pipeline import Progress, RayExecutor, encode_dataset
+from vqkit.media import write_image
+from vqkit.pipeline import EncodingOptions, Progress, RayExecutor, encode_dataset
 from vqkit.pipeline.executors import RunShard, Summary
 
 SLEEPING_SHARDS = 60
 SLEEP_SECONDS = 0.5
+NUM_PHOTOS, PHOTOS_PER_SHARD = 120, 3
+PHOTO_SIZE = (3, 384, 512)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def main() -> None:
         prepare(root)
         reference = undisturbed(root, ["inline"])
         results["disturbed"] = disturbed(root, reference)
+        make_photos(root)
         speeds: dict[str, list[float]] = {"sleeping": [], "encoding": []}
         for num_nodes in (1, 2):
             with cluster_of(num_nodes):
@@ -117,7 +121,7 @@ def disturbed(root: Path, reference: Reference) -> dict[str, Any]:
                 happened.append(f"worker killed after {progress.num_done_shards} shards")
 
         begin = time.monotonic()
-        encode_dataset(job_in(root, output), RayExecutor(min_workers=2), disturb)
+        encode_dataset(job_in(root, output), RayExecutor(), disturb)
         seconds = time.monotonic() - begin
     return {
         "happened": happened,
@@ -141,26 +145,39 @@ def workers() -> list[int]:
 
 
 def sleeping_speed(num_shards: int) -> float:
-    """Shards per second from the end of the first one to the end of the last."""
-    nodes = set()
-    times = []
+    """Shards per second."""
+    nodes, times = set(), []
     for outcome in RayExecutor().map_shards(Sleep(SLEEP_SECONDS), range(num_shards)):
         assert outcome.summary is not None
         nodes.add(outcome.summary["node"])
         times.append(time.monotonic())
-    assert len(nodes) == len(ray.nodes()), "a node had nothing to do"
-    return (num_shards - 1) / (times[-1] - times[0])
+    assert len(nodes) == sum(node["Alive"] for node in ray.nodes()), "a node had nothing to do"
+    return speed_of(times)
 
 
 def encoding_speed(root: Path, num_nodes: int) -> float:
-    """The same for shards that are encoded."""
-    times = []
-    encode_dataset(
-        job_in(root, root / f"nodes-{num_nodes}"),
-        RayExecutor(),
-        lambda progress: times.append(time.monotonic()),
+    """The same for shards of photos."""
+    size_bytes = sum(path.stat().st_size for path in (root / "photos").iterdir())
+    options = EncodingOptions(shard_bytes=size_bytes * PHOTOS_PER_SHARD // NUM_PHOTOS)
+    job = replace(
+        job_in(root, root / f"nodes-{num_nodes}"), inputs=str(root / "photos"), options=options
     )
-    return (NUM_SHARDS - 1) / (times[-1] - times[1])
+    times: list[float] = []
+    encode_dataset(job, RayExecutor(), lambda progress: times.append(time.monotonic()))
+    return speed_of(times)
+
+
+def speed_of(times: list[float]) -> float:
+    """Over the second half, when all workers have begun."""
+    half = len(times) // 2
+    return (len(times) - 1 - half) / (times[-1] - times[half])
+
+
+def make_photos(root: Path) -> None:
+    """Larger pictures than those of the job that is disturbed."""
+    (root / "photos").mkdir()
+    for number in range(NUM_PHOTOS):
+        write_image(torch.rand(PHOTO_SIZE) * 2 - 1, root / "photos" / f"{number:04d}.png")
 
 
 def as_report(results: dict[str, Any]) -> str:
@@ -177,8 +194,8 @@ def as_report(results: dict[str, Any]) -> str:
     ]
     names = {
         "sleeping": f"sleeps {SLEEP_SECONDS:g} s for each shard",
-        "encoding": f"encodes 5 photos for each shard, both nodes on "
-        f"{results['environment']['cores']} cores",
+        "encoding": f"encodes {PHOTOS_PER_SHARD} photos of {PHOTO_SIZE[1]} x {PHOTO_SIZE[2]} for "
+        f"each shard, both nodes and all else on {results['environment']['cores']} cores",
     }
     for name, what in names.items():
         one, two = speeds[name]

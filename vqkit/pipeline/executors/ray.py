@@ -30,9 +30,8 @@ class RayExecutor:
     without limit, and runs their shards again.
 
     Args:
-        max_workers: Most actors; each holds one CPU, or its share of the GPUs. None for as many as
-            the cluster has CPUs or GPUs when the run begins.
-        min_workers: Actors to begin with.
+        max_workers: Most actors; each holds one CPU, or its share of the GPUs. The pool begins with
+            as many as the cluster has room for, and grows with the cluster. None to stay there.
         address: Of a running cluster, ``ray://head:10001``, ``head:6379`` or ``auto``; None uses
             the one that this program is connected to or that ``RAY_ADDRESS`` names, else starts one
             on this machine.
@@ -40,7 +39,6 @@ class RayExecutor:
     """
 
     max_workers: int | None = None
-    min_workers: int = 1
     address: str | None = None
     num_gpus: float = 0
 
@@ -80,7 +78,8 @@ class RayExecutor:
 
         ray_data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        most = min(self.max_workers or self._room(ray), len(numbers))
+        room = self._room(ray)
+        most = min(self.max_workers or room, len(numbers))
         # No CPU of the cluster: where it runs, and that it outlives workers, is Ray's affair.
         attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Attempts).remote()
         shards = ray_data.from_items(
@@ -91,7 +90,7 @@ class RayExecutor:
             fn_constructor_args=(work, attempts),
             batch_size=1,
             compute=ray_data.ActorPoolStrategy(
-                min_size=min(self.min_workers, most),
+                min_size=min(room, most),
                 max_size=most,
                 max_tasks_in_flight_per_actor=2,
             ),
