@@ -1,15 +1,14 @@
 """The first codebooks of a residual quantizer: fewer bits for coarser media."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vqkit.cli.usage_error import UsageError
 from vqkit.errors import ShapeError
 
 if TYPE_CHECKING:
-    from vqkit.tokenizers import Tokenizer, Tokens
+    from vqkit.tokenizers import Tokenizer
 
-__all__ = ["check_codebooks", "first_codebooks"]
+__all__ = ["check_codebooks"]
 
 
 def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
@@ -33,16 +32,3 @@ def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
             f"--codebooks {count}: {tokenizer.name} has {len(sizes)} codebook(s) and cannot decode "
             f"from the first {count}."
         ) from error
-
-
-def first_codebooks(tokens: "Tokens", count: int | None) -> "Tokens":
-    """The tokens of the first codebooks; all if there are no more, or ``count`` is None."""
-    if count is None:
-        return tokens
-    stream = tokens.streams["tokens"]
-    cut = replace(
-        stream,
-        indices=stream.indices[..., :count].contiguous(),
-        codebook_sizes=stream.codebook_sizes[:count],
-    )
-    return replace(tokens, streams={**tokens.streams, "tokens": cut})

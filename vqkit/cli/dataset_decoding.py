@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 from vqkit.cli.batch import report, run_batch
-from vqkit.cli.codebooks import first_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.media import picture_path, write_media
 from vqkit.cli.models import ModelLoader
@@ -59,7 +58,7 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         target.refuse_existing()
         tokens = dataset.tokens(places[key])
         tokenizer = models.maker_of(tokens)
-        media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
+        media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
         write_media(media, target, format)
         assert target.path is not None
         written.add(target.path)

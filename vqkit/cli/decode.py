@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
-from vqkit.cli.codebooks import first_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.media import output_format, picture_path, write_media
 from vqkit.cli.model_search import MODELS_VARIABLE
@@ -98,7 +97,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             tokenizer = models.maker_of(tokens)
             if not arguments.no_conceal:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
-            media = tokenizer.decode(first_codebooks(tokens, arguments.codebooks))[0]
+            media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
         write_media(media, target, format)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}

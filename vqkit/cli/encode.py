@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
-from vqkit.cli.codebooks import check_codebooks, first_codebooks
+from vqkit.cli.codebooks import check_codebooks
 from vqkit.cli.console import Console, printable
+from vqkit.cli.encode_dataset import (
+    add_dataset_options,
+    refuse_dataset_options,
+    run_dataset,
+)
 from vqkit.cli.media import facts_of, find_media, read_media, refuse_picture_name
 from vqkit.cli.models import ModelLoader, resolve
 from vqkit.cli.options import (
@@ -29,10 +34,12 @@ _PORTABLE = "portable"
 def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     parser = verbs.add_parser(
         "encode",
-        usage="vqkit encode MEDIA... -m MODEL [options]",
-        help="turn media into token files",
+        usage="vqkit encode MEDIA... -m MODEL [options]\n"
+        "       vqkit encode INPUTS -m MODEL --dataset DATASET [options]",
+        help="turn media into token files, or into one data set",
         description="Turn media into token files (.vqt), each read back and compared as it is "
-        "written.",
+        "written. With --dataset, turn a folder, a list or a Parquet file of any number of media "
+        "into shards of tokens; the same command again goes on where it was interrupted.",
     )
     add_media(parser)
     add_model_options(
@@ -59,11 +66,15 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         default="Default: beside each input, its name with .vqt after it.",
         format=False,
     )
+    add_dataset_options(parser)
     add_batch_options(parser)
     parser.set_defaults(run=run, verb="encode")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.dataset is not None:
+        return run_dataset(arguments, console)
+    refuse_dataset_options(arguments)
     sources = expand(arguments.media, find_media, recursive=arguments.recursive, what="images")
     refuse_picture_name(arguments.output)
     jobs = plan(sources, arguments, _token_file)
@@ -83,7 +94,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target = job.written
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
-        tokens = first_codebooks(tokenizer.encode([media]), arguments.codebooks)
+        tokens = tokenizer.encode([media]).first_codebooks(arguments.codebooks)
         info = write_tokens(
             tokens,
             target.open(),

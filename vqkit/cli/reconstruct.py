@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from vqkit.cli.batch import BatchOutcome, list_planned, report, run_batch
-from vqkit.cli.codebooks import check_codebooks, first_codebooks
+from vqkit.cli.codebooks import check_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.media import (
     facts_of,
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target = job.written
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
-        data = dumps(first_codebooks(tokenizer.encode([media]), arguments.codebooks))
+        data = dumps(tokenizer.encode([media]).first_codebooks(arguments.codebooks))
         decoded = tokenizer.decode(loads(data))[0].cpu()
         quality = psnr(round_to_eight_bits(decoded)[None], round_to_eight_bits(media)[None])
         write_media(decoded, target, format)

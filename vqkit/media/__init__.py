@@ -8,8 +8,8 @@ Example:
     torch.Size([3, 4, 5])
 """
 
-from vqkit.media.finding import find_images
-from vqkit.media.formats import IMAGE_SUFFIXES
+from vqkit.media.finding import find_images, walk_images
+from vqkit.media.formats import IMAGE_SUFFIXES, has_image_suffix
 from vqkit.media.pixels import Alpha, tensor_from_pillow
 from vqkit.media.reading import MAX_PIXELS, ImageFileSource, image_size, is_image, read_image
 from vqkit.media.writing import write_image
@@ -20,9 +20,11 @@ __all__ = [
     "Alpha",
     "ImageFileSource",
     "find_images",
+    "has_image_suffix",
     "image_size",
     "is_image",
     "read_image",
     "tensor_from_pillow",
+    "walk_images",
     "write_image",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from vqkit.errors import MediaError
 from vqkit.media.formats import has_image_suffix
 
-__all__ = ["find_images"]
+__all__ = ["find_images", "walk_images"]
 
 
 def find_images(path: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
@@ -28,14 +28,26 @@ def find_images(path: str | os.PathLike[str], *, recursive: bool = True) -> list
         MediaError: there is no such path, or a folder may not be read.
     """
     root = Path(path)
-    if root.is_file():
-        return [root]
-    if not root.exists():
-        raise MediaError(f"Cannot list the images in {str(path)!r}: there is no such path.")
     return sorted(
-        (file for file in _walk(root, recursive) if has_image_suffix(file)),
-        key=lambda file: file.relative_to(root).parts,
+        walk_images(root, recursive=recursive), key=lambda file: file.relative_to(root).parts
     )
+
+
+def walk_images(path: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Path]:
+    """Yield what :func:`find_images` lists, folder by folder and in no order that is promised.
+
+    For folders of more images than anybody wants in one list.
+
+    Raises:
+        MediaError: there is no such path, or a folder may not be read.
+    """
+    root = Path(path)
+    if root.is_file():
+        yield root
+    elif root.exists():
+        yield from (file for file in _walk(root, recursive) if has_image_suffix(file))
+    else:
+        raise MediaError(f"Cannot list the images in {str(path)!r}: there is no such path.")
 
 
 def _walk(root: Path, recursive: bool) -> Iterator[Path]:

@@ -270,6 +270,22 @@ class Tokens:
         stream = replace(self.streams[name], indices=indices)
         return replace(self, streams={**self.streams, name: stream})
 
+    def first_codebooks(self, count: int | None) -> "Tokens":
+        """The same items with the first codebooks of the stream ``"tokens"`` alone.
+
+        A residual quantizer decodes from a prefix of its levels: fewer bits, coarser media. All are
+        kept if there are no more, or ``count`` is None.
+        """
+        if count is None:
+            return self
+        stream = self._main_stream
+        cut = replace(
+            stream,
+            indices=stream.indices[..., :count].contiguous(),
+            codebook_sizes=stream.codebook_sizes[:count],
+        )
+        return replace(self, streams={**self.streams, "tokens": cut})
+
     @staticmethod
     def stack(tokens: "Sequence[Tokens]") -> "Tokens":
         """Join batches into one, item after item.

@@ -1,0 +1,85 @@
+"""Encoding of decoded media in a worker: each by itself or in batches, whatever happens."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vqkit.pipeline.executors import WorkerLostError
+from vqkit.pipeline.reader_pool import reason_of
+from vqkit.tokenizers import Tokenizer, Tokens
+
+__all__ = ["ItemEncoder"]
+
+
+class ItemEncoder:
+    """Turns media into tokens, or the reason why there are none, item by item.
+
+    With a batch size of 1 every item is encoded by itself. Items of larger batches are encoded
+    together where they have equal padded sizes; a batch that does not fit the memory is halved, and
+    so are all that follow.
+
+    Args:
+        tokenizer: What encodes.
+        batch_size: Most items in a batch.
+        num_codebooks: Keep the first so many; None for all.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, batch_size: int = 1, num_codebooks: int | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.num_codebooks = num_codebooks
+
+    def encode(self, media: Sequence[Tensor]) -> list[Tokens | str]:
+        """Encode items ``[channels, *size]``.
+
+        Raises:
+            WorkerLostError: The device does not work any more.
+        """
+        answers: list[Tokens | str] = []
+        while len(answers) < len(media):
+            size = self.batch_size
+            batch = media[len(answers) : len(answers) + size]
+            if size == 1:
+                answers.append(self._encode_alone(batch[0]))
+                continue
+            try:
+                tokens = self._kept(self.tokenizer.encode(batch, batched=True))
+            except (MemoryError, torch.OutOfMemoryError):
+                self.batch_size = max(1, size // 2)
+                _free_memory()
+            except Exception as error:
+                _check_device(error)
+                # One of them is at fault, and only that one shall pay.
+                answers += [self._encode_alone(item) for item in batch]
+            else:
+                answers += [tokens.item(i) for i in range(len(tokens))]
+        return answers
+
+    def _encode_alone(self, item: Tensor) -> Tokens | str:
+        try:
+            return self._kept(self.tokenizer.encode([item]))
+        except (MemoryError, torch.OutOfMemoryError):
+            _free_memory()
+            sides = " x ".join(map(str, item.shape[1:]))
+            return f"there is not enough memory to encode {sides} samples. Make the media smaller"
+        except Exception as error:
+            _check_device(error)
+            return reason_of(error)
+
+    def _kept(self, tokens: Tokens) -> Tokens:
+        return tokens.to("cpu").first_codebooks(self.num_codebooks)
+
+
+def _check_device(error: Exception) -> None:
+    """After some errors of a GPU every call fails: no fault of the items that follow."""
+    kinds = getattr(torch, "AcceleratorError", ())
+    if (kinds and isinstance(error, kinds)) or "CUDA error" in str(error):
+        raise WorkerLostError(f"The device does not work any more: {reason_of(error)}") from error
+
+
+def _free_memory() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
