@@ -74,6 +74,21 @@ def test_prior_is_written_into_the_folder_and_measured(
     assert again.digest == prior.digest, "one seed, one prior"
 
 
+def test_prior_learns_from_a_data_set(run: Run, pictures_like: Path, tmp_path: Path) -> None:
+    model, dataset = tmp_path / "model", tmp_path / "dataset"
+    tiny_tokenizer().save_pretrained(model)
+    options = ("-m", model, "--trust", "tests", "--engine", "inline", "--no-progress")
+    ran = run("encode", pictures_like, "--dataset", dataset, *options)
+    assert ran.status == 0, ran.err
+    ran = run("prior", dataset, "-m", model, *TRAINING, "--steps", 2, "--json", "-q")
+    assert ran.status == 0, ran.err
+    assert ran.document["num_training_grids"] == 22
+    tiny_tokenizer("image/other", gain=0.5).save_pretrained(tmp_path / "other")
+    ran = run("prior", dataset, "-m", tmp_path / "other", *TRAINING)
+    assert ran.status == 1
+    assert "expected all tokens of 'image/other'" in ran.err
+
+
 def test_files_need_the_prior_unless_they_are_portable(
     run: Run, model_with_prior: tuple[Path, Path], pictures_like: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import run_batch
@@ -10,7 +10,7 @@ from vqkit.cli.console import Console, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.model_search import find_named
 from vqkit.cli.options import Parser, add_batch_options, positive
-from vqkit.cli.sources import expand, find_token_files
+from vqkit.cli.sources import expand, find_token_files, is_dataset
 from vqkit.cli.targets import Job
 from vqkit.cli.tokens import read_token_file
 from vqkit.cli.usage_error import UsageError
@@ -34,11 +34,13 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "prior",
         usage="vqkit prior TOKENS... -m MODEL [options]",
         help="train a prior of a model's tokens",
-        description="Train a small masked transformer on token files (.vqt) of a model and write "
-        "it into the model's folder. With it, encode writes smaller files, which decode on every "
-        "machine that has the folder, and decode fills in lost tokens.",
+        description="Train a small masked transformer on tokens of a model and write it into the "
+        "model's folder. With it, encode writes smaller files, which decode on every machine that "
+        "has the folder, and decode fills in lost tokens.",
     )
-    parser.add_names("tokens", "TOKENS", "token files, folders of them, or - for standard input")
+    parser.add_names(
+        "tokens", "TOKENS", "token files, folders of them, data sets of tokens, or - for a file"
+    )
     parser.add_argument(
         "-r", "--recursive", action="store_true", help="search folders below folders as well"
     )
@@ -127,29 +129,51 @@ def _read(
     """The grids of all files, in 32-bit integers where these hold them; whether all were read."""
     import torch
 
-    sources = expand(
-        arguments.tokens, find_token_files, recursive=arguments.recursive, what="token files"
-    )
-    fits = max(spec.codebook_sizes) <= 1 << 31
+    datasets = [name for name in arguments.tokens if is_dataset(name)]
+    files = [name for name in arguments.tokens if name not in datasets]
+    sources = expand(files, find_token_files, recursive=arguments.recursive, what="token files")
+    dtype = torch.int32 if max(spec.codebook_sizes) <= 1 << 31 else torch.int64
     grids: list[Tensor] = []
+
+    def add(grid: "Tensor") -> None:
+        if grid.numel():
+            grids.append(grid.to(dtype))
 
     def work(job: Job) -> dict[str, Any]:
         tokens, facts = read_token_file(job.source)
-        if tokens.fingerprint != spec.fingerprint or tokens.codebook_sizes != spec.codebook_sizes:
-            raise ModelMismatchError(
-                f"Training a prior: expected all tokens of {spec.name!r} ({spec.fingerprint}), got "
-                f"tokens of {tokens.tokenizer!r} ({tokens.fingerprint})."
-            )
-        (grid,) = tokens.indices
-        if grid.numel():
-            grids.append(grid.to(torch.int32) if fits else grid)
+        _check_maker(spec, tokens.tokenizer, tokens.fingerprint, tokens.codebook_sizes)
+        add(tokens.indices[0])
         return facts
 
+    for name in datasets:
+        for grid in _grids_of(name, spec):
+            add(grid)
     jobs = [Job(source) for source in sources]
     outcome = run_batch(jobs, work, console, title="Reading", bar=not arguments.no_progress)
     if outcome.interrupted:
         raise KeyboardInterrupt
     return grids, not outcome.failures
+
+
+def _grids_of(location: str, spec: "TokenizerSpec") -> "Iterator[Tensor]":
+    """The grids of a data set."""
+    from vqkit.files.dataset import TokenIterableDataset
+
+    dataset = TokenIterableDataset(location, shuffle=False, rank=0, world_size=1)
+    header = dataset.manifest.header
+    sizes = header.streams[_STREAM].codebook_sizes
+    _check_maker(spec, header.tokenizer, header.fingerprint, sizes)
+    return (item["indices"] for item in dataset)
+
+
+def _check_maker(
+    spec: "TokenizerSpec", tokenizer: str, fingerprint: str, codebook_sizes: tuple[int, ...]
+) -> None:
+    if fingerprint != spec.fingerprint or codebook_sizes != spec.codebook_sizes:
+        raise ModelMismatchError(
+            f"Training a prior: expected all tokens of {spec.name!r} ({spec.fingerprint}) with all "
+            f"its codebooks, got tokens of {tokenizer!r} ({fingerprint}) of {codebook_sizes}."
+        )
 
 
 def _spec_of(grids: "Sequence[Tensor]", spec: "TokenizerSpec") -> "PriorSpec":

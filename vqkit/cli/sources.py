@@ -11,10 +11,11 @@ from vqkit.cli.console import explain
 from vqkit.cli.usage_error import UsageError
 from vqkit.errors import VqkitError
 
-__all__ = ["STANDARD_STREAM", "TOKEN_SUFFIX", "Source", "expand", "find_token_files"]
+__all__ = ["STANDARD_STREAM", "TOKEN_SUFFIX", "Source", "expand", "find_token_files", "is_dataset"]
 
 STANDARD_STREAM = "-"
 TOKEN_SUFFIX = ".vqt"
+_MANIFEST = "manifest.json"  # as vqkit.files.dataset has it, without loading that
 
 Find = Callable[[Path, bool], list[Path]]
 """Files in a folder, with the folders below it or without."""
@@ -77,6 +78,11 @@ def find_token_files(folder: Path, recursive: bool) -> list[Path]:
     relative = (path.relative_to(folder) for path in found if path.is_file())
     visible = (path for path in relative if not any(part[0] == "." for part in path.parts))
     return [folder / path for path in sorted(visible, key=lambda path: path.parts)]
+
+
+def is_dataset(name: str) -> bool:
+    """Whether a name is that of a finished data set of tokens, or of a place on an object store."""
+    return "://" in name or (Path(name) / _MANIFEST).is_file()
 
 
 def _expand_path(path: Path, find: Find, recursive: bool, what: str) -> list[Source]:
