@@ -113,6 +113,24 @@ def test_files_need_the_prior_unless_they_are_portable(
     assert np.array_equal(*pixels)
 
 
+def test_evaluation_measures_by_the_prior(
+    run: Run, model_with_prior: tuple[Path, Path], model: Path, pictures_like: Path, tmp_path: Path
+) -> None:
+    picture = pictures_like / "03.png"
+    words = ("evaluate", picture, "--trust", "tests", "--json", "-q")
+    reports = {}
+    for folder in (model_with_prior[0], model):
+        ran = run(*words, "-m", folder, "--output-dir", tmp_path / folder.parent.name)
+        assert ran.status == 0, ran.err
+        reports[folder] = ran.document
+    with_prior, without = (reports[folder]["rate"] for folder in (model_with_prior[0], model))
+    assert without["prior_bits"] is None
+    assert with_prior["prior_bits"] < with_prior["entropy_bits"] == without["entropy_bits"]
+    assert with_prior["size_bytes"] < without["size_bytes"]
+    (item,) = reports[model_with_prior[0]]["images"]
+    assert item["prior_bits_per_token"] == with_prior["prior_bits"] / (12 * 16)
+
+
 def test_facade_takes_the_model(
     model_with_prior: tuple[Path, Path], pictures_like: Path, tmp_path: Path
 ) -> None:

@@ -81,8 +81,8 @@ class TestDecodesFromTheBytes:
         in_files: list[Tokens] = []
         decoded: list[Tokens] = []
 
-        def watched_loads(data):
-            in_files.append(loads(data))
+        def watched_loads(data, **options):
+            in_files.append(loads(data, **options))
             return in_files[-1]
 
         class Watched(BlockMeans):
@@ -99,7 +99,7 @@ class TestDecodesFromTheBytes:
 
     def test_a_file_that_changes_the_tokens_is_a_failure(self, monkeypatch):
         other = BlockMeans().encode([pictures(2)[1][1]])
-        monkeypatch.setattr(measuring, "loads", lambda data: other)
+        monkeypatch.setattr(measuring, "loads", lambda data, **options: other)
         report = evaluate(BlockMeans(), pictures(1), dataset="synthetic")
         assert [failure.error for failure in report.failures] == ["TokenFileError"]
 

@@ -77,6 +77,7 @@ class TestContent:
             "lpips",
             "nominal_bits_per_pixel",
             "entropy_bits_per_pixel",
+            "prior_bits_per_token",
             "actual_bits_per_pixel",
         }
         assert content["codebooks"]["levels"][0]["num_tokens"] == 4 * 10 * 13 + 1

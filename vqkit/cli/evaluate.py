@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             dataset=arguments.dataset or _common_name(arguments.media),
             lpips=_lpips() if arguments.lpips else _NO_LPIPS,
             device=models.device,
+            resources=models.resources_of(tokenizer),
             on_item=show,
         )
     failures = sorted((*report.failures, *images.failures), key=lambda failure: failure.name)

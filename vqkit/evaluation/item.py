@@ -35,6 +35,8 @@ class ItemResult:
     """From the bytes of the file to pixels."""
     entropy_bits: float | None = None
     """Empirical entropy of order 0 of the tokens, times their number; None in older reports."""
+    prior_bits: float | None = None
+    """Information of the tokens by the prior of the model; None where it has none."""
 
     @property
     def num_pixels(self) -> int:
@@ -50,6 +52,11 @@ class ItemResult:
     def entropy_bits_per_pixel(self) -> float | None:
         """Bits per pixel by the frequencies of the image's own tokens."""
         return None if self.entropy_bits is None else self.entropy_bits / self.num_pixels
+
+    @property
+    def prior_bits_per_token(self) -> float | None:
+        """Information of a token by the model's prior, in the mean over the image."""
+        return None if self.prior_bits is None else self.prior_bits / self.num_tokens
 
     @property
     def actual_bits_per_pixel(self) -> float:

@@ -13,7 +13,7 @@ from vqkit.errors import ShapeError, TokenFileError
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
 from vqkit.evaluation.report import Report, Setting
-from vqkit.files import dumps, level_rates, loads, read_info
+from vqkit.files import CodingResources, dumps, level_rates, loads, read_info
 from vqkit.metrics.codebook import (
     CodeHistogram,
     append_rows,
@@ -31,6 +31,7 @@ from vqkit.metrics.image import (
     round_to_eight_bits,
     ssim,
 )
+from vqkit.priors import Prior
 from vqkit.tokenizers.tokens import Tokens
 
 __all__ = ["ImageTokenizer", "PerceptualMetric", "evaluate"]
@@ -66,6 +67,7 @@ def evaluate(
     crop: str = "none",
     device: torch.device | str | None = None,
     lpips: PerceptualMetric | str | None = None,
+    resources: CodingResources | None = None,
     max_pictures: int = 8,
     on_item: Callable[[ItemResult | ItemFailure], None] | None = None,
 ) -> Report:
@@ -86,6 +88,8 @@ def evaluate(
             leaves them where they are.
         lpips: perceptual metric with its weights, e.g. :class:`vqkit.losses.LPIPS`; or a text that
             says why there is none, for the report.
+        resources: what the model lends to the coding of its files; its prior, if any, measures the
+            tokens as well.
         max_pictures: number of images, the first by name, that are kept small for pictures.
         on_item: called with the row of each image or its failure, e.g. for a progress bar.
 
@@ -104,7 +108,12 @@ def evaluate(
         for module in (tokenizer, lpips):
             if isinstance(module, nn.Module):
                 module.to(device)
-    run = _Run(tokenizer, None if isinstance(lpips, str) else lpips, max_pictures)
+    run = _Run(
+        tokenizer,
+        None if isinstance(lpips, str) else lpips,
+        resources or CodingResources(),
+        max_pictures,
+    )
     environment = Environment.current(run.device)
     spec = tokenizer.spec
     begin = time.perf_counter()
@@ -159,9 +168,14 @@ class _Run:
     """One evaluation: measures image after image and keeps the first pictures by name."""
 
     def __init__(
-        self, tokenizer: ImageTokenizer, lpips: PerceptualMetric | None, max_pictures: int
+        self,
+        tokenizer: ImageTokenizer,
+        lpips: PerceptualMetric | None,
+        resources: CodingResources,
+        max_pictures: int,
     ) -> None:
         self.tokenizer = tokenizer
+        self.resources = resources
         self.lpips = lpips
         self.max_pictures = max_pictures
         self.pictures: list[Picture] = []
@@ -180,9 +194,9 @@ class _Run:
             self.is_warm = True
         begin = self._now()
         tokens = self.tokenizer.encode([image])
-        data = dumps(tokens)
+        data = dumps(tokens, resources=self.resources)
         encoded = self._now()
-        tokens_read = loads(data)
+        tokens_read = loads(data, resources=self.resources)
         reconstruction = self.tokenizer.decode(tokens_read.to(self.device))[0]
         decoded = self._now()
         if not tokens_read.same_as(tokens):
@@ -213,9 +227,14 @@ class _Run:
             encode_seconds=encoded - begin,
             decode_seconds=decoded - encoded,
             entropy_bits=sum(rate.entropy_bits for rate in level_rates(tokens_read)),
+            prior_bits=self._prior_bits(tokens_read),
         )
         self._keep_picture(name, target[0], reconstruction[0])
         return item, tokens_read.item(0)
+
+    def _prior_bits(self, tokens: Tokens) -> float | None:
+        prior = self.resources.prior
+        return prior.bits(tokens.indices[0]) if isinstance(prior, Prior) else None
 
     def _now(self) -> float:
         if self.device.type == "cuda":

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,12 @@ from vqkit.metrics.rate import RateTotals
 __all__ = ["REPORT_FILE", "Report", "Setting", "plain"]
 
 REPORT_FILE = "report.json"
-_RATES = ("nominal_bits_per_pixel", "entropy_bits_per_pixel", "actual_bits_per_pixel")
+_RATES = (
+    "nominal_bits_per_pixel",
+    "entropy_bits_per_pixel",
+    "prior_bits_per_token",
+    "actual_bits_per_pixel",
+)
 _FORMAT, _FORMAT_VERSION = "vqkit evaluation report", 1
 
 DEFINITIONS = {
@@ -45,6 +50,7 @@ DEFINITIONS = {
     "nominal_bits_per_pixel": "log2 of the codebook's size for every token",
     "entropy_bits_per_pixel": "empirical entropy of order 0 of each image's tokens, codebook by "
     "codebook, without any table or header",
+    "prior_bits_per_token": "-log2 of the probability that the model's prior gives the tokens",
     "actual_bits_per_pixel": "bytes of the token file, header and checksums included",
     "rate": "sums over all images, ratios of the sums",
     "uniform_usage": "1 - (1 - 1/K)^T, the usage of a uniform source over T tokens and K codes",
@@ -128,8 +134,12 @@ class Report:
     @property
     def entropy_bits(self) -> float | None:
         """What the tokens need by the frequencies of each image's own; None in older reports."""
-        bits = [item.entropy_bits for item in self.items if item.entropy_bits is not None]
-        return math.fsum(bits) if len(bits) == len(self.items) else None
+        return _total(item.entropy_bits for item in self.items)
+
+    @property
+    def prior_bits(self) -> float | None:
+        """Information of all tokens by the model's prior; None where it has none."""
+        return _total(item.prior_bits for item in self.items)
 
     @property
     def encode_seconds(self) -> float:
@@ -164,6 +174,7 @@ class Report:
             "rate": {
                 **asdict(rate),
                 "entropy_bits": self.entropy_bits,
+                "prior_bits": self.prior_bits,
                 "nominal_bits_per_pixel": rate.nominal_bits_per_pixel,
                 "entropy_bits_per_pixel": _ratio(self.entropy_bits, rate.num_pixels),
                 "actual_bits_per_pixel": rate.actual_bits_per_pixel,
@@ -185,6 +196,7 @@ class Report:
                     **asdict(item),
                     "nominal_bits_per_pixel": item.nominal_bits_per_pixel,
                     "entropy_bits_per_pixel": item.entropy_bits_per_pixel,
+                    "prior_bits_per_token": item.prior_bits_per_token,
                     "actual_bits_per_pixel": item.actual_bits_per_pixel,
                 }
                 for item in self.items
@@ -324,6 +336,13 @@ def _pick(kind: type[Any], row: Mapping[str, Any]) -> Any:
     """A dataclass from the entries of a row that it holds, without those older reports lack."""
     names = (e.name for e in fields(kind) if e.name in row or e.default is MISSING)
     return kind(**{name: row[name] for name in names})
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """Their sum if all are known."""
+    listed = [*values]
+    known = [value for value in listed if value is not None]
+    return math.fsum(known) if len(known) == len(listed) else None
 
 
 def _ratio(amount: float | None, divisor: float) -> float | None:

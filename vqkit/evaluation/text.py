@@ -15,6 +15,7 @@ _METRICS = (
     ("lpips", "LPIPS", 4),
     ("nominal_bits_per_pixel", "bits per pixel, nominal", 4),
     ("entropy_bits_per_pixel", "bits per pixel, entropy", 4),
+    ("prior_bits_per_token", "bits per token, by the prior", 4),
     ("actual_bits_per_pixel", "bits per pixel, of files", 4),
 )
 _MOST_LEVELS = 16
