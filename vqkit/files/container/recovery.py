@@ -92,6 +92,7 @@ class _Recovery:
         self.limits = limits
         self.resources = resources
         self.notes: list[str] = []
+        self._tables = Tally(header, limits)
         self._num_scanned = 0
 
     def run(self) -> Remains:
@@ -143,13 +144,14 @@ class _Recovery:
         """The chunks one after the other, without any index."""
         walk, position = _Walk(), 0
         self.notes.append("the footer is damaged or missing")
-        while position < len(self.data):
+        while position < len(self.data) and len(walk.pieces) < self.limits.num_chunks:
             found = self._chunk_at(position)
             if found is None:
-                if self.data[position] == END_OF_CHUNKS:
+                following = self._next_chunk(position)
+                # A zero is the end of the chunks, or what became of a chunk's first byte.
+                if self.data[position] == END_OF_CHUNKS and following == len(self.data):
                     walk.reached_end = True
                     return walk
-                following = self._next_chunk(position)
                 walk.pieces.append(Gap(position, following))
                 position = following
                 continue
@@ -228,7 +230,7 @@ class _Recovery:
             tables = [p for p in pieces if isinstance(p, FoundChunk) and p.chunk.mode == TABLES]
             resources = self._with_tables(stream, tables)
             placement = place(
-                [piece for piece in pieces if piece not in tables],
+                [piece for piece in pieces if not _is_tables(piece)],
                 stream,
                 reached_end=walk.reached_end,
             )
@@ -245,12 +247,13 @@ class _Recovery:
             header = header.with_symbols([array.size for array in arrays.values()])
         return Remains(header, arrays, tuple(losses), tuple(self.notes))
 
-    def _with_tables(self, stream: StreamHeader, found: list[FoundChunk]) -> CodingResources:
+    def _with_tables(self, stream: StreamHeader, found: Sequence[FoundChunk]) -> CodingResources:
         resources = self.resources
         for piece in found:
             try:
                 if piece.problem:
                     raise FormatError(piece.problem)
+                self._tables.add(piece.chunk)  # no more of them than a file may hold
                 tables = decode_tables(self._payload(piece), stream)
             except FormatError as error:
                 self.notes.append(f"the tables of stream {stream.name!r} are lost: {error.what}")
@@ -309,6 +312,10 @@ def _filled(
         rows = by_row[part.start_row : part.start_row + part.num_rows]
         rows[...] = symbols.reshape(rows.shape)
     return array
+
+
+def _is_tables(piece: FoundChunk | Gap) -> bool:
+    return isinstance(piece, FoundChunk) and piece.chunk.mode == TABLES
 
 
 class _Losses:
