@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.coding`` codes a million indices of a Zipf source at three codebook sizes.
 ``--model MODEL --images FOLDER ...`` adds files of the tokens of real photos, each photo a file,
-``--output benchmarks/results`` keeps the tables. One thread: constriction holds the interpreter.
+and ``--tables FOLDER`` tables for them, counted on the photos of another folder. ``--output
+benchmarks/results`` keeps the results. One thread: constriction holds the interpreter.
 """
 
 import argparse
@@ -24,8 +25,17 @@ from benchmarks.measuring import take_turns
 from vqkit import Tokenizer
 from vqkit.coding.adaptive import Counts, blocks
 from vqkit.data import ImageFolder
-from vqkit.files import CodingResources, dumps, loads
-from vqkit.files.modes import ADAPTIVE, FIXED_WIDTH, NEIGHBOURS, ChunkLayout, encode_chunk
+from vqkit.files import CodingResources, Histogram, TableSet, dumps, loads
+from vqkit.files.modes import (
+    ADAPTIVE,
+    ARCHIVE,
+    FIXED_WIDTH,
+    NEIGHBOURS,
+    TABLED,
+    TABLED_NEIGHBOURS,
+    ChunkLayout,
+    encode_chunk,
+)
 from vqkit.tokenizers import Tokens, TokenStream
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
@@ -42,6 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--model", help="of one codebook, for --images")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos")
+    parser.add_argument("--tables", type=Path, help="folder of the photos that tables count")
     parser.add_argument("--most", type=int, default=2000, help="photos of each folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="folder for coding.json and coding.md")
@@ -58,7 +69,9 @@ def main() -> None:
         tokenizer = Tokenizer.from_pretrained(arguments.model)
         results["model"] = f"{tokenizer.name} ({tokenizer.fingerprint})"
         for folder in arguments.images:
-            results["photos"].append(photo_case(tokenizer, folder, arguments.most))
+            results["photos"].append(
+                photo_case(tokenizer, folder, arguments.tables, arguments.most)
+            )
     report = as_report(results)
     print(report)
     if arguments.output:
@@ -83,6 +96,7 @@ def zipf_case(bits: int, rounds: int) -> dict[str, Any]:
             ("vqkit, fixed width", FIXED_WIDTH),
             ("vqkit, adaptive", ADAPTIVE),
             ("vqkit, neighbours", NEIGHBOURS),
+            ("vqkit, archive", ARCHIVE),
         )
     }
     tokens = as_tokens(torch.from_numpy(indices)[None, :, None], size, ("time",))
@@ -146,19 +160,37 @@ def constriction_decode(words: Any, tables: list[tuple[int, int, Any]]) -> objec
     return [coder.decode(model, stop - start) for start, stop, model in tables]
 
 
-def photo_case(tokenizer: Tokenizer, folder: Path, most: int) -> dict[str, Any]:
-    """Bytes of the files of all photos together, and of their parts."""
+def count_tables(tokenizer: Tokenizer, folder: Path, most: int) -> CodingResources:
+    """Tables of the tokens of other photos than those measured."""
     source = ImageFolder(folder)
     (size,) = tokenizer.spec.codebook_sizes
+    counts = np.zeros(size, np.int64)
+    for number in range(min(len(source), most)):
+        indices = tokenizer.encode([source[number]]).indices.numpy()
+        counts += np.bincount(indices.reshape(-1), minlength=size)
+    histogram = Histogram(size, np.arange(size), counts)
+    return CodingResources(tables=TableSet.from_histograms({"tokens": [histogram]}))
+
+
+def photo_case(
+    tokenizer: Tokenizer, folder: Path, counted: Path | None, most: int
+) -> dict[str, Any]:
+    """Bytes of the files of all photos together, and of their parts."""
+    if counted is not None and counted.resolve() == folder.resolve():
+        raise ValueError(f"--tables {counted}: expected other photos than those measured.")
+    source = ImageFolder(folder)
+    tables = None if counted is None else count_tables(tokenizer, counted, most)
+    (size,) = tokenizer.spec.codebook_sizes
     total: dict[str, float] = {}
-    grids, modes = [], {0: 0, 2: 0, 3: 0}
+    grids: list[np.ndarray[Any, Any]] = []
+    modes: dict[int, int] = {}
     for number in range(min(len(source), most)):
         tokens = tokenizer.encode([source[number]])
         grid = tokens.streams["tokens"].indices[0].numpy()
         rows = grid.reshape(-1, 1)
         layout = ChunkLayout("tokens", grid.shape[:-1], (size,))
         mode, payload = encode_chunk(rows, layout, "auto", NOTHING)
-        modes[mode] += 1
+        modes[mode] = modes.get(mode, 0) + 1
         word = np.uint16 if size <= 1 << 16 else np.uint32
         parts: dict[str, float] = {
             "order-0 entropy of each photo": order_0_bytes(rows[:, 0]),
@@ -172,6 +204,12 @@ def photo_case(tokenizer: Tokenizer, folder: Path, most: int) -> dict[str, Any]:
             "whole files, fixed width": len(dumps(tokens, coder="fixed")),
             "whole files": len(dumps(tokens)),
         }
+        if tables is not None:
+            for name, coding in (("table", TABLED), ("table, neighbours", TABLED_NEIGHBOURS)):
+                coded = coding.encode(rows, layout, tables)
+                assert coded is not None, "the tables are of this codebook"
+                parts[name] = len(coded)
+            parts["whole files, with tables"] = len(dumps(tokens, resources=tables))
         for name, value in parts.items():
             total[name] = total.get(name, 0) + value
         grids.append(rows[:, 0].astype(word))
@@ -182,6 +220,7 @@ def photo_case(tokenizer: Tokenizer, folder: Path, most: int) -> dict[str, Any]:
         "codebook_size": size,
         "num_photos": len(grids),
         "num_tokens": sum(map(len, grids)),
+        "tables_of": None if counted is None else counted.name,
         "chunks_by_mode": modes,
         "bytes": total,
     }
@@ -228,14 +267,16 @@ def as_report(results: dict[str, Any]) -> str:
                 f"| {name} | {row['bytes']:,} | {over:+.2%} | {speeds[0]:.1f} | {speeds[1]:.1f} |"
             )
     for case in results["photos"]:
-        chosen = [f"{count:,} in mode {mode}" for mode, count in case["chunks_by_mode"].items()]
+        modes = sorted(case["chunks_by_mode"].items())
+        chosen = [f"{count:,} in mode {mode}" for mode, count in modes]
+        tables = f" Tables: counts of `{case['tables_of']}`." if case["tables_of"] else ""
         lines += [
             "",
             f"## Photos of `{case['folder']}`",
             "",
             f"{case['num_photos']:,} photos, {case['num_tokens']:,} tokens of "
             f"{case['codebook_size']} codes by {results['model']}, each photo coded on its own. "
-            f"Chunks: {', '.join(chosen)}.",
+            f"Chunks: {', '.join(chosen)}.{tables}",
             "",
             "| what | bytes | bits per token | of fixed width |",
             "|---|---:|---:|---:|",

@@ -74,7 +74,7 @@ def ramp() -> Tokens:
 def smooth() -> Tokens:
     """Areas of the codes that the tables expect."""
     tokens = skewed(0)
-    wide = tokens.indices.repeat_interleave(4, dim=1).repeat_interleave(3, dim=2)
+    wide = tokens.indices.repeat_interleave(2, dim=1).repeat_interleave(3, dim=2)
     stream = TokenStream(wide, (400, 100), ("height", "width"))
     return Tokens({"tokens": stream}, tokens.media, "image", "image/example", "0" * 32)
 
@@ -114,7 +114,7 @@ class CodedSample:
 
 
 PRIOR = CodingResources(prior=RampPrior())
-SPREAD = skewed(1, (200, 30))
+SPREAD = skewed(1, (100, 30))
 
 CODED_SAMPLES = {
     "table": CodedSample(skewed(0), dumps(skewed(0), resources=RESOURCES), RESOURCES),

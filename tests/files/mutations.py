@@ -8,10 +8,12 @@ import struct
 from collections.abc import Sequence
 
 from tests.files.crafted import crc, varint
-from tests.files.specification import fitting_hash
+from tests.files.specification import Tables, fitting_hash
 
 _NUMBERS = [0, 1, 2, 127, 128, 255, 256, 1 << 14, 1 << 20, 1 << 24, (1 << 24) + 1, 1 << 27]
 _NUMBERS += [1 << 28, (1 << 28) + 1, 1 << 31, 1 << 32, 1 << 62, (1 << 62) + 1, 1 << 63, 1 << 64]
+# The reader that computes the hash is slow; of larger files the last check alone is not reached.
+_MOST_HASHED_SYMBOLS = 3000
 _WORDS = [b"-1", b"1.0", b"1e9", b"NaN", b"true", b"null", b'""', b"[]", b"{}", b'"\\ud800"']
 _WORDS += [b"[" * 50 + b"]" * 50, b'"tokens"', b"00", b" ", b",", b":", b"\xff"]
 
@@ -96,8 +98,11 @@ _MUTATIONS = [_flip, _flip, _replace, _cut, _insert, _splice, _edit_length, _edi
 _MUTATIONS += [_edit_header]
 
 
-def repair(source: bytes, rng: random.Random) -> bytes:
-    """Make checksums and, in most cases, index, hash and lengths fit what the file now says."""
+def repair(source: bytes, rng: random.Random, tables: Tables) -> bytes:
+    """Make checksums and, in most cases, index, hash and lengths fit what the file now says.
+
+    ``tables`` are those that chunks may name, for the reader that computes the hash.
+    """
     data = bytearray(source)
     if len(data) < 16:
         return source
@@ -126,8 +131,8 @@ def repair(source: bytes, rng: random.Random) -> bytes:
     footer = b"\0" + varint(len(index)) + b"".join(index)
     body = bytes(data[:position])
     fitting = None
-    if num_symbols <= 100_000:
-        fitting = fitting_hash(body + _closed(footer + bytes(16)))
+    if num_symbols <= _MOST_HASHED_SYMBOLS:
+        fitting = fitting_hash(body + _closed(footer + bytes(16)), tables)
     return body + _closed(footer + (fitting or bytes(16)))
 
 

@@ -19,11 +19,13 @@ def _code_of_the_page() -> dict[str, Any]:
     return namespace
 
 
-read_vqt: Callable[[bytes], tuple[dict[str, Any], dict[str, list[int]]]]
+Tables = dict[bytes, list[list[int]]]
+
+read_vqt: Callable[..., tuple[dict[str, Any], dict[str, list[int]]]]
 read_vqt = _code_of_the_page()["read_vqt"]
 
 
-def fitting_hash(data: bytes) -> bytes | None:
+def fitting_hash(data: bytes, tables: Tables) -> bytes | None:
     """The token hash that a file should state; None if its tokens cannot be read at all."""
     page = _code_of_the_page()
     compute, computed = page["token_hash"], []
@@ -34,13 +36,13 @@ def fitting_hash(data: bytes) -> bytes | None:
 
     page["token_hash"] = record
     with contextlib.suppress(Exception):  # whatever a careless reader stumbles over
-        page["read_vqt"](data)
+        page["read_vqt"](data, tables)
     return computed[0] if computed else None
 
 
-def says_the_same(data: bytes, tokens: Tokens) -> bool:
+def says_the_same(data: bytes, tokens: Tokens, tables: Tables | None = None) -> bool:
     """Whether the reader of the page finds exactly these tokens in the file."""
-    header, symbols = read_vqt(data)
+    header, symbols = read_vqt(data, tables or {})
     item = tokens.item(0)
     return (
         header["media"] == [item.modality, item.media[0]]

@@ -97,6 +97,12 @@ def test_changed_fields_cost_their_chunk(number: int, byte: int, has_footer: boo
     assert bool(recovered.notes) != has_footer
 
 
+def test_a_first_byte_that_became_zero_is_not_the_end() -> None:
+    damaged = bytearray(flip(PHOTO, len(PHOTO) - 20))
+    damaged[CHUNKS[3].offset] = 0
+    check_rows(recover_tokens(damaged), photo(), [range(15, 20)])
+
+
 def test_neighbouring_losses_are_one() -> None:
     damaged = flip(flip(PHOTO, CHUNKS[2].offset + 50), CHUNKS[3].offset + 50)
     check_rows(recover_tokens(damaged), photo(), [range(10, 20)])

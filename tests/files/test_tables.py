@@ -1,5 +1,6 @@
 """Modes 1, 6 and 7: tables in the model's folder and in the file."""
 
+import io
 import json
 import struct
 from pathlib import Path
@@ -144,6 +145,15 @@ def test_table_chunks_are_checked() -> None:
 TABLES_OF_FOUR = TableSet.from_histograms(
     {"tokens": [Histogram(4, np.array([1, 3]), np.array([9, 2]))]}
 ).streams["tokens"]
+
+
+def test_the_tables_of_all_streams_together_are_bounded() -> None:
+    """Each takes its time to decode, however few bytes it has."""
+    streams = b",".join(b'"s%02d":[["time"],[1],[262144]]' % number for number in range(10))
+    text = HEADER.replace(b'"tokens":[["height","width"],[2,3],[4]]', streams)
+    data = head(text) + b"".join(chunk(0, bytes(8), stream=i, mode=6) for i in range(10))
+    with pytest.raises(TokenFileError, match="up to 2097152 counts in all"):
+        read_info(io.BytesIO(data))
 
 
 def test_a_table_chunk_counts_as_a_chunk() -> None:

@@ -7,15 +7,18 @@ from vqkit.coding.range_coder import MAX_ALPHABET, RangeDecoder, RangeEncoder
 from vqkit.coding.ranks import decode_ranks, encode_ranks
 from vqkit.coding.tables import (
     DIGEST_BYTES,
+    MAX_TABLE_ENTRIES,
     FrequencyTable,
     StreamTables,
     can_have_tables,
     max_tables_bytes,
+    num_entries,
 )
 
 __all__ = [
     "DIGEST_BYTES",
     "MAX_ALPHABET",
+    "MAX_TABLE_ENTRIES",
     "FrequencyTable",
     "RangeDecoder",
     "RangeEncoder",
@@ -29,6 +32,7 @@ __all__ = [
     "encode_by_neighbours",
     "encode_ranks",
     "max_tables_bytes",
+    "num_entries",
     "pack",
     "packed_size_bytes",
     "unpack",

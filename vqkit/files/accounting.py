@@ -35,6 +35,7 @@ def level_rates(tokens: Tokens) -> tuple[LevelRate, ...]:
     """Rates of every codebook of every stream, over all items.
 
     Example:
+        >>> from vqkit.tokenizers import Tokens, TokenStream
         >>> stream = TokenStream(torch.tensor([[[3], [0], [3], [-1]]]), (4,), ("time",))
         >>> tokens = Tokens({"tokens": stream}, ({},), "audio", "example", "0" * 32)
         >>> level_rates(tokens)[0].nominal_bits, round(level_rates(tokens)[0].entropy_bits, 3)

@@ -44,6 +44,8 @@ def read_part(
         TokenFileError: As for `read_tokens`, of what is read; or the source cannot seek.
 
     Example:
+        >>> from vqkit.files import dumps
+        >>> from vqkit.tokenizers import Tokens, TokenStream
         >>> grid = TokenStream(torch.arange(12).reshape(1, 3, 4, 1), (12,), ("height", "width"))
         >>> data = dumps(Tokens({"tokens": grid}, ({},), "image", "example", "0" * 32))
         >>> read_part(data, {"height": (1, 3), "width": (0, 2)}).indices[0, :, :, 0]

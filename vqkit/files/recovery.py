@@ -57,6 +57,9 @@ def recover_tokens(
         TokenFileError: The header is damaged, or not one chunk is intact.
 
     Example:
+        >>> import torch
+        >>> from vqkit.files import dumps
+        >>> from vqkit.tokenizers import Tokens, TokenStream
         >>> grid = TokenStream(torch.arange(12).reshape(1, 6, 2, 1), (12,), ("height", "width"))
         >>> data = dumps(Tokens({"tokens": grid}, ({},), "image", "m", "0" * 32), chunk_rows=2)
         >>> damaged = bytearray(data)

@@ -43,6 +43,7 @@ class TokenWriter:
 
     Example:
         >>> import io
+        >>> from vqkit.files import StreamHeader, loads
         >>> stream = StreamHeader("tokens", ("time",), (0,), (1024,), is_open=True)
         >>> header = FileHeader("audio", {"samples": None}, "example", "0" * 32, (stream,))
         >>> target = io.BytesIO()
@@ -192,6 +193,8 @@ class TokenReader:
         TokenFileError: On entering or in between, on anything that is not sound.
 
     Example:
+        >>> from vqkit.files import dumps
+        >>> from vqkit.tokenizers import Tokens, TokenStream
         >>> data = dumps(Tokens({"tokens": TokenStream(torch.zeros(1, 5, 1, dtype=torch.int64),
         ...     (2,), ("time",))}, ({},), "audio", "example", "0" * 32), chunk_rows=2)
         >>> with TokenReader(data) as reader:

@@ -8,7 +8,7 @@ after such a gap are placed from the end backwards, and rows between two gaps ca
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from vqkit.files.container.layout import (
     Indices,
     TokenHash,
 )
-from vqkit.files.container.placing import FoundChunk, Gap, Placement, place
+from vqkit.files.container.placing import FoundChunk, Gap, Placed, Placement, place
 from vqkit.files.container.reading import decode_tables, read_footer, read_header
 from vqkit.files.container.tally import Tally
 from vqkit.files.format_error import FormatError
@@ -92,8 +92,8 @@ class _Recovery:
         self.limits = limits
         self.resources = resources
         self.notes: list[str] = []
+        self._tables = Tally(header, limits)
         self._num_scanned = 0
-        self._num_decoded = 0
 
     def run(self) -> Remains:
         footer = self._last_footer()
@@ -144,13 +144,14 @@ class _Recovery:
         """The chunks one after the other, without any index."""
         walk, position = _Walk(), 0
         self.notes.append("the footer is damaged or missing")
-        while position < len(self.data):
+        while position < len(self.data) and len(walk.pieces) < self.limits.num_chunks:
             found = self._chunk_at(position)
             if found is None:
-                if self.data[position] == END_OF_CHUNKS:
+                following = self._next_chunk(position)
+                # A zero is the end of the chunks, or what became of a chunk's first byte.
+                if self.data[position] == END_OF_CHUNKS and following == len(self.data):
                     walk.reached_end = True
                     return walk
-                following = self._next_chunk(position)
                 walk.pieces.append(Gap(position, following))
                 position = following
                 continue
@@ -218,12 +219,8 @@ class _Recovery:
     # What they hold.
 
     def _read(self, walk: _Walk, footer: Contents | None) -> Remains:
-        has_any = any(isinstance(p, FoundChunk) and not p.problem for p in walk.pieces)
-        if not has_any and any(stream.num_symbols for stream in self.header.streams):
-            # Nothing of the size that the header declares is worth its memory then.
-            raise FormatError("expected at least one intact chunk, got none")
         header = self.header if footer is None else footer.header
-        arrays, losses = {}, []
+        losses, decoded = [], []
         for number, stream in enumerate(header.streams):
             pieces = [
                 piece
@@ -233,26 +230,30 @@ class _Recovery:
             tables = [p for p in pieces if isinstance(p, FoundChunk) and p.chunk.mode == TABLES]
             resources = self._with_tables(stream, tables)
             placement = place(
-                [piece for piece in pieces if piece not in tables],
+                [piece for piece in pieces if not _is_tables(piece)],
                 stream,
                 reached_end=walk.reached_end,
             )
-            arrays[stream.name], lost = self._fill(stream, placement, resources)
+            parts, lost = self._decode(stream, placement, resources)
+            decoded.append((stream, placement.num_rows, parts))
             losses += lost
-        if losses and not self._num_decoded:
+        if losses and not any(parts for _, _, parts in decoded):
+            # Nothing of the size that the header declares is worth its memory then.
             raise FormatError(f"expected at least one intact chunk, got none ({losses[0].reason})")
+        arrays = {stream.name: _filled(stream, rows, parts) for stream, rows, parts in decoded}
         if footer is not None and not losses:
             self._check_hash(arrays, footer)
         if footer is None:
             header = header.with_symbols([array.size for array in arrays.values()])
         return Remains(header, arrays, tuple(losses), tuple(self.notes))
 
-    def _with_tables(self, stream: StreamHeader, found: list[FoundChunk]) -> CodingResources:
+    def _with_tables(self, stream: StreamHeader, found: Sequence[FoundChunk]) -> CodingResources:
         resources = self.resources
         for piece in found:
             try:
                 if piece.problem:
                     raise FormatError(piece.problem)
+                self._tables.add(piece.chunk)  # no more of them than a file may hold
                 tables = decode_tables(self._payload(piece), stream)
             except FormatError as error:
                 self.notes.append(f"the tables of stream {stream.name!r} are lost: {error.what}")
@@ -260,14 +261,11 @@ class _Recovery:
                 resources = resources.with_embedded(stream.name, tables)
         return resources
 
-    def _fill(
+    def _decode(
         self, stream: StreamHeader, placement: Placement, resources: CodingResources
-    ) -> tuple[Indices, list[LostRows]]:
-        """All rows of a stream, lost ones -1, and which are lost."""
-        num_codebooks = len(stream.codebook_sizes)
-        shape = (*((placement.num_rows, *stream.shape[1:]) if stream.shape else ()), num_codebooks)
-        array = np.full(shape, NO_TOKEN, np.int64)
-        by_row = array.reshape(placement.num_rows, -1) if array.size else array
+    ) -> tuple[list[tuple[Placed, Indices]], list[LostRows]]:
+        """The symbols of a stream's chunks, and which of its rows are lost."""
+        decoded: list[tuple[Placed, Indices]] = []
         losses, next_row = _Losses(stream), 0
         for part in placement.placed:
             losses.add(next_row, part.start_row, "no chunk was found that holds them")
@@ -277,9 +275,7 @@ class _Recovery:
                 layout = stream.layout_of(part.found.chunk.num_symbols)
                 mode, payload = part.found.chunk.mode, self._payload(part.found)
                 try:
-                    symbols = decode_chunk(mode, payload, layout, resources)
-                    by_row[part.start_row : next_row] = symbols.reshape(part.num_rows, -1)
-                    self._num_decoded += 1
+                    decoded.append((part, decode_chunk(mode, payload, layout, resources)))
                 except FormatError as error:
                     problem = error.what
             if problem:
@@ -292,7 +288,7 @@ class _Recovery:
                 f"{len(placement.unplaced)} chunks of stream {stream.name!r} lie between damaged "
                 f"ones, and which rows they are is not known"
             )
-        return array, losses.found
+        return decoded, losses.found
 
     def _check_hash(self, arrays: dict[str, Indices], footer: Contents) -> None:
         token_hash = TokenHash(len(arrays))
@@ -303,6 +299,23 @@ class _Recovery:
 
     def _payload(self, found: FoundChunk) -> bytes:
         return self.data[found.payload_start : found.payload_start + found.chunk.payload_bytes]
+
+
+def _filled(
+    stream: StreamHeader, num_rows: int, decoded: Sequence[tuple[Placed, Indices]]
+) -> Indices:
+    """All rows of a stream, lost ones -1."""
+    grid = (num_rows, *stream.shape[1:]) if stream.shape else ()
+    array = np.full((*grid, len(stream.codebook_sizes)), NO_TOKEN, np.int64)
+    by_row = array if stream.shape else array[None]
+    for part, symbols in decoded:
+        rows = by_row[part.start_row : part.start_row + part.num_rows]
+        rows[...] = symbols.reshape(rows.shape)
+    return array
+
+
+def _is_tables(piece: FoundChunk | Gap) -> bool:
+    return isinstance(piece, FoundChunk) and piece.chunk.mode == TABLES
 
 
 class _Losses:

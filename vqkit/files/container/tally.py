@@ -1,6 +1,6 @@
 """The chunks of a file so far, each checked against the header before its payload is touched."""
 
-from vqkit.coding import can_have_tables, max_tables_bytes
+from vqkit.coding import MAX_TABLE_ENTRIES, max_tables_bytes, num_entries
 from vqkit.files.container.layout import Chunk
 from vqkit.files.format_error import FormatError
 from vqkit.files.header import FileHeader, StreamHeader
@@ -24,6 +24,7 @@ class Tally:
         self.chunks: list[Chunk] = []
         self.num_symbols = [0] * len(header.streams)
         self._has_tables = [False] * len(header.streams)
+        self._num_table_entries = 0
         self._index: list[bytes] = []
 
     @property
@@ -45,6 +46,7 @@ class Tally:
         if chunk.mode == TABLES:
             self._check_tables(chunk, stream)
             self._has_tables[chunk.stream] = True
+            self._num_table_entries += sum(map(num_entries, stream.codebook_sizes))
             most = max_tables_bytes(stream.codebook_sizes)
         else:
             self._check_symbols(chunk, stream)
@@ -57,6 +59,12 @@ class Tally:
         self.num_symbols[chunk.stream] += chunk.num_symbols
         self.chunks.append(chunk)
         self._index.append(chunk.to_bytes())
+
+    def can_hold_tables(self, stream: int) -> bool:
+        """Whether a chunk of tables of a stream may come, which holds the first ones of it."""
+        sizes = self.header.streams[stream].codebook_sizes
+        num_entries_after = self._num_table_entries + sum(map(num_entries, sizes))
+        return not self._has_tables[stream] and num_entries_after <= MAX_TABLE_ENTRIES
 
     def is_complete(self, stream: int) -> bool:
         """Whether all symbols are there that the header says of a stream."""
@@ -106,5 +114,8 @@ class Tally:
     def _check_tables(self, chunk: Chunk, stream: StreamHeader) -> None:
         if chunk.num_symbols:
             raise FormatError(f"expected tables without symbols, got {chunk.num_symbols}")
-        if self._has_tables[chunk.stream] or not can_have_tables(stream.codebook_sizes):
-            raise FormatError(f"expected tables of stream {stream.name!r} at most once, if at all")
+        if not self.can_hold_tables(chunk.stream):
+            raise FormatError(
+                f"expected tables of stream {stream.name!r} at most once, and up to "
+                f"{MAX_TABLE_ENTRIES} counts in all"
+            )

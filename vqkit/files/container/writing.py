@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vqkit.coding import FrequencyTable, StreamTables, can_have_tables
+from vqkit.coding import FrequencyTable, StreamTables
 from vqkit.errors import ConfigError
 from vqkit.files.container.layout import (
     END_OF_CHUNKS,
@@ -70,6 +70,10 @@ class ContainerWriter:
         """Write a chunk of tables, which the chunks of the stream after it may use."""
         self._add(stream, TABLES, 0, tables.to_bytes())
         self.resources = self.resources.with_embedded(self.header.streams[stream].name, tables)
+
+    def can_hold_tables(self, stream: int) -> bool:
+        """Whether `add_tables` may be called for a stream."""
+        return self._tally.can_hold_tables(stream)
 
     def add(self, stream: int, rows: Indices) -> None:
         """Write the next whole rows of a stream as a chunk, ``[positions, codebooks]``."""
@@ -141,7 +145,8 @@ def encode(
         stream = header.streams[number]
         rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))
         chunks = [rows[start : start + cut.step] for start in cut]
-        tables, payloads = _encode_stream(stream, rows, chunks, writer)
+        may_embed = writer.can_hold_tables(number) and _may_embed(chunks, coder)
+        tables, payloads = _encode_stream(stream, rows, chunks, writer, may_embed)
         if tables is not None:
             writer.add_tables(number, tables)
         coded.update(
@@ -156,7 +161,11 @@ def encode(
 
 
 def _encode_stream(
-    stream: StreamHeader, rows: Indices, chunks: Sequence[Indices], writer: ContainerWriter
+    stream: StreamHeader,
+    rows: Indices,
+    chunks: Sequence[Indices],
+    writer: ContainerWriter,
+    may_embed: bool,
 ) -> tuple[StreamTables | None, list[tuple[int, bytes]]]:
     """Payloads of all chunks, and the tables to embed if the file is smaller with them."""
 
@@ -167,7 +176,7 @@ def _encode_stream(
         ]
 
     plain = encode_all(writer.resources)
-    if not _may_embed(stream, chunks, writer.coder):
+    if not may_embed:
         return None, plain
     tables = _count(rows, stream.codebook_sizes)
     tabled = encode_all(writer.resources.with_embedded(stream.name, tables))
@@ -176,13 +185,12 @@ def _encode_stream(
     return (tables, tabled) if saved > cost else (None, plain)
 
 
-def _may_embed(stream: StreamHeader, chunks: Sequence[Indices], coder: str) -> bool:
+def _may_embed(chunks: Sequence[Indices], coder: str) -> bool:
     """Whether tables could pay: where many chunks would learn the same frequencies anew."""
     return (
         {TABLED, TABLED_NEIGHBOURS} <= {*CODERS[coder]}
         and len(chunks) > 1
         and chunks[0].size <= _MAX_TABLED_CHUNK_SYMBOLS
-        and can_have_tables(stream.codebook_sizes)
     )
 
 
