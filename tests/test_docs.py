@@ -10,6 +10,9 @@ import torch
 
 import vqkit.quantizers
 from vqkit.cli.main import main
+from vqkit.files.dataset import DatasetHeader, Manifest, Sample, ShardWriter, record_name
+from vqkit.files.dataset.export import EXPORT_FORMATS, ORDERS, Export
+from vqkit.files.storage import Storage
 from vqkit.media import write_image
 from vqkit.nets import FastDecoder, FastEncoder
 from vqkit.paths import config_dir
@@ -97,3 +100,45 @@ def test_command_lines_about_codebooks_run(tmp_path, monkeypatch, capsys):
     assert Path("compact/index_map.safetensors").is_file()
     assert Path("small.map.safetensors").is_file()
     assert Path("report/usage.json").is_file()
+
+
+def test_command_lines_about_data_sets_run(tmp_path, monkeypatch, capsys):
+    """Of both pages, with a data set and a model in the places that they leave open."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer = Tokenizer(
+        ImageFrontend(),
+        FastEncoder(dim=4, widths=(8, 8), num_blocks=(1, 1)),
+        VectorQuantizer(4, 16),
+        FastDecoder(dim=4, widths=(8, 8), num_blocks=(1, 1)),
+        name="example",
+    )
+    tokenizer.train()(torch.rand(2, 3, 64, 64) * 2 - 1)
+    tokenizer.eval().save_pretrained("runs/image/example/now/model")
+    header = DatasetHeader.of(tokenizer.spec, plan_id="docs")
+    writer = ShardWriter(header, 0, 1)
+    for key in ("cats/1.jpg", "cats/2.jpg"):
+        writer.add(Sample(key, tokenizer.encode([torch.rand(3, 32, 48) * 2 - 1])))
+    data, record = writer.finish()
+    storage = Storage.at("TOKENS")
+    storage.write(record.name, data)
+    storage.write(record_name(record.name), record.to_bytes())
+    storage.write("manifest.json", Manifest.of(header, [record]).to_bytes())
+    actions = set()
+    for page in ("datasets.md", "language_model_tokens.md"):
+        for block in re.findall(r"```bash\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
+            for line in block.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "vqkit"
+                assert main(arguments) == 0, f"{line}\n{capsys.readouterr().err}"
+                actions.add(arguments[1])
+    assert actions == {"info", "verify", "decode", "export"}
+    assert Path("decoded/cats/1.png").is_file()
+    formats = {Export.read(path.parent).format for path in Path().glob("*/export.json")}
+    assert formats == set(EXPORT_FORMATS)
+
+
+def test_every_exported_name_of_data_sets_is_explained():
+    text = "\n".join(page.read_text() for page in DOCS.glob("*.md"))
+    assert "automodule:: vqkit.files.dataset\n" in text
+    for name in ("TokenDataset", "TokenIterableDataset", "TokenLoader", *EXPORT_FORMATS, *ORDERS):
+        assert f"`{name}`" in text, name

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from vqkit.files.dataset.digest import digest_of
 from vqkit.files.dataset.document import explained, quoted
+from vqkit.files.dataset.footer import MAX_FOOTER_BYTES, read_footer
 from vqkit.files.dataset.pages import check_pages
 from vqkit.files.dataset.rows import Rows
 from vqkit.files.dataset.sample import Sample
@@ -22,8 +23,7 @@ from vqkit.files.storage import SeekableFile, Storage
 
 __all__ = ["ShardReader", "read_shard"]
 
-_MAGIC = b"PAR1"
-_MAX_FOOTER_BYTES = 1 << 24
+_TEXTS = ["key", "source_uri", "source_sha256", "label_text", "error"]
 _MAX_TEXT_BYTES = 4 * 4096
 # What the pages of a column may take beside their values: dictionaries, levels, page headers.
 _SPARE_BYTES = 1 << 22
@@ -55,24 +55,16 @@ class ShardReader:
             raise
 
     def _open(self) -> None:
-        self._size = _check_ends(self._file)
+        footer = read_footer(self._file)
+        self.header = ShardHeader.from_metadata(footer.metadata)
+        num_rows = tuple(group.num_rows for group in self.header.groups)
+        if footer.num_rows != num_rows:
+            raise FormatError(f"expected row groups of {num_rows}, got {footer.num_rows}")
+        self._columns = footer.columns
         self._file.seek(0)
-        self._parquet = pq.ParquetFile(
-            pa.PythonFile(self._file, mode="r"),
-            read_dictionary=["key", "source_uri", "source_sha256", "label_text", "error"],
-            pre_buffer=False,
-            page_checksum_verification=True,
-            thrift_string_size_limit=_MAX_FOOTER_BYTES,
-            thrift_container_size_limit=MAX_GROUPS,
-        )
-        metadata = self._parquet.metadata
-        self.header = ShardHeader.from_metadata(metadata.metadata)
+        self._parquet = _open_parquet(self._file)
         self._schema = schema_of(self.header.dataset)
         _check_schema(self._parquet.schema_arrow, self._schema)
-        num_rows = [group.num_rows for group in self.header.groups]
-        found = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        if found != num_rows or metadata.num_rows != sum(num_rows):
-            raise FormatError(f"expected row groups of {quoted(num_rows)}, got {quoted(found)}")
 
     def rows(self, group: int) -> Rows:
         """All rows of a row group.
@@ -121,26 +113,21 @@ class ShardReader:
 
     def _check_columns(self, group: int, expected: RowGroup) -> None:
         """Look at the pages of all columns before one of them is decoded."""
-        metadata = self._parquet.metadata.row_group(group)
         self.limits.check("num_tokens", expected.num_tokens, "tokens in a row group")
-        for index in range(metadata.num_columns):
-            column = metadata.column(index)
-            what = f"column {column.path_in_schema.split('.list.')[0]!r}"
-            start = column.data_page_offset
-            if column.has_dictionary_page:
-                start = min(start, column.dictionary_page_offset)
-            size, num_values = column.total_compressed_size, column.num_values
-            if not 0 < start <= start + size <= self._size:
-                raise FormatError(f"expected {what} within the file, got it beyond the end")
+        columns = self._columns[group]
+        if len(columns) != len(self._schema):
+            raise FormatError(f"expected {len(self._schema)} columns, got {len(columns)}")
+        for column, name in zip(columns, self._schema.names, strict=True):
+            what = f"column {name!r}"
             # Of a list without elements, or in place of one, there is one value too.
-            if not 0 <= num_values <= expected.num_tokens + 16 * expected.num_rows:
+            if column.num_values > expected.num_tokens + 16 * expected.num_rows:
                 raise FormatError(f"expected no more values in {what} than tokens")
-            self._file.seek(start)
+            self._file.seek(column.start)
             check_pages(
-                memoryview(self._file.read(size)),
-                num_values=num_values,
+                memoryview(self._file.read(column.size_bytes)),
+                num_values=column.num_values,
                 max_uncompressed_bytes=_SPARE_BYTES
-                + _BYTES_PER_VALUE * num_values
+                + _BYTES_PER_VALUE * column.num_values
                 + _MAX_TEXT_BYTES * expected.num_rows,
                 what=what,
             )
@@ -177,18 +164,18 @@ def read_shard(storage: Storage, name: str, *, limits: Limits | None = None) -> 
         yield from reader
 
 
-def _check_ends(file: SeekableFile) -> int:
-    """Size of the file, if it begins and ends like Parquet with a footer of sensible size."""
-    size = file.seek(0, 2)
-    if size < 12:
-        raise FormatError(f"expected a Parquet file, got {size} bytes")
-    file.seek(size - 8)
-    length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
-    if magic != _MAGIC:
-        raise FormatError(f"expected a Parquet file, got one that ends in {magic!r}")
-    if not 0 < length <= min(size - 12, _MAX_FOOTER_BYTES):
-        raise FormatError(f"expected a footer within the file, got one of {length} bytes")
-    return size
+def _open_parquet(file: SeekableFile) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(
+            pa.PythonFile(file, mode="r"),
+            read_dictionary=_TEXTS,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            thrift_string_size_limit=MAX_FOOTER_BYTES,
+            thrift_container_size_limit=MAX_GROUPS,
+        )
+    except KeyError as error:
+        raise FormatError(f"expected the columns {_TEXTS}, got none named {error}") from None
 
 
 def _check_schema(found: pa.Schema, expected: pa.Schema) -> None:

@@ -14,7 +14,7 @@ __all__ = [
     "shard_name",
 ]  # fmt: skip
 
-MAX_GROUPS = 1 << 14
+MAX_GROUPS = 1 << 11
 """Row groups of a shard."""
 MAX_GROUP_ROWS = 1 << 12
 """Rows of a row group."""
@@ -23,7 +23,7 @@ MAX_GROUP_TOKENS = 1 << 26
 MAX_SHARDS = 1 << 20
 
 _DOCUMENT = b"vqkit"
-_MAX_DOCUMENT_BYTES = 1 << 22
+_MAX_DOCUMENT_BYTES = 1 << 20
 
 
 def shard_name(number: int, num_shards: int) -> str:

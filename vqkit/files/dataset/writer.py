@@ -89,6 +89,8 @@ class ShardWriter:
             compression="zstd",
             compression_level=3,
             use_dictionary=True,
+            # Of indices they tell nothing, and a footer is read before anything else.
+            write_statistics=["key", "label", "label_text", "error"],
             write_page_checksum=True,
         )
 

@@ -75,16 +75,16 @@ class Export:
         """
         path = Path(folder) / SIDECAR_NAME
         try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= _MAX_BYTES else b""
         except OSError as error:
             raise TokenFileError(
                 f"Cannot read {path}: {error.strerror or error}. "
                 f"Name a folder that vqkit dataset export wrote."
             ) from error
         with explained(str(path)):
-            if len(data) > _MAX_BYTES:
-                raise FormatError(f"expected up to {_MAX_BYTES} bytes, got more")
+            if size > _MAX_BYTES:
+                raise FormatError(f"expected up to {_MAX_BYTES} bytes, got {size}")
             return Export.from_bytes(data)
 
     @property
