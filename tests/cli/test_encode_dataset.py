@@ -211,19 +211,42 @@ def test_an_interrupted_command_can_be_given_again(
     assert json.loads(ran.out)["num_failed"] == len(BROKEN)
 
 
-@pytest.mark.slow
-def test_ray_from_the_command_line(folder: Path, model: Path) -> None:
-    """Only the document on standard output, whatever Ray has to say."""
-    program = [sys.executable, "-m", "vqkit", *map(str, words(folder, model, "--json"))]
+def run_on_ray(folder: Path, model: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "vqkit", *map(str, words(folder, model, "--json", *more))]
     program[program.index("inline")] = "ray"
     root = str(Path(__file__).resolve().parents[2])
-    ran = subprocess.run(
-        [*program, "--workers", "2"],
+    return subprocess.run(
+        program,
         capture_output=True,
         text=True,
         timeout=280,
         env=os.environ | {"PYTHONPATH": root},
     )
+
+
+@pytest.mark.slow
+def test_ray_from_the_command_line(folder: Path, model: Path) -> None:
+    """Only the document on standard output, whatever Ray has to say."""
+    ran = run_on_ray(folder, model, "--workers", "2")
     assert ran.returncode == 1
+    assert json.loads(ran.stdout)["num_failed"] == len(BROKEN)
+    assert verify_dataset(Storage.at("tokens")).problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_on_a_cluster_that_runs(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    # Ray's nodes start their workers with the environment that they were started with.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    try:
+        ran = run_on_ray(folder, model, "--address", cluster.address)
+    finally:
+        cluster.shutdown()
+    assert ran.returncode == 1, ran.stderr
     assert json.loads(ran.stdout)["num_failed"] == len(BROKEN)
     assert verify_dataset(Storage.at("tokens")).problems == ()

@@ -9,22 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vqkit.cli.codebooks import check_codebooks
-from vqkit.cli.console import Console, named_reason, printable
+from vqkit.cli.console import Console
 from vqkit.cli.dataset_progress import dataset_progress
+from vqkit.cli.encode_dataset_report import list_planned_shards, report_dataset
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.models import ModelLoader, find_device, resolve
 from vqkit.cli.options import Parser, positive
 from vqkit.cli.usage_error import UsageError
 
 if TYPE_CHECKING:
-    from vqkit.pipeline import EncodingJob, Executor, JobReport
+    from vqkit.pipeline import EncodingJob, Executor
 
 __all__ = ["add_dataset_options", "refuse_dataset_options", "run_dataset"]
 
-_MOST_FAILURES_NAMED = 20
 _MOST_READERS, _READERS_FOR_A_GPU = 8, 4
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -128,7 +128,7 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
     num_workers = arguments.workers or len(devices) or _num_cores()
     job = _job(arguments, console, kind, _num_readers(arguments, kind, num_workers))
     if arguments.dry_run:
-        return _list_planned(job, arguments, console)
+        return list_planned_shards(job, arguments, console)
     if arguments.plan_only:
         plan = job.stored_plan()
         console.note(f"Planned {plan.inputs.count:,} inputs in {plan.num_shards:,} shards.")
@@ -142,7 +142,7 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
     except KeyboardInterrupt:
         console.error("interrupted; the same command again goes on.")
         return ExitStatus.INTERRUPTED
-    return _report(report, job, arguments, console)
+    return report_dataset(report, job, arguments, console)
 
 
 def _job(
@@ -221,87 +221,6 @@ def _executor(
         num_gpus = int(kind == "cuda")
         return RayExecutor(arguments.workers, address=arguments.address, num_gpus=num_gpus)
     return ProcessExecutor(num_workers, tuple(devices))
-
-
-def _list_planned(job: "EncodingJob", arguments: argparse.Namespace, console: Console) -> int:
-    plan, inputs = job.plan()
-    shards = [
-        {
-            "number": number,
-            "num_inputs": plan.size(number),
-            "first": inputs.item(plan.bounds(number)[0]).key,
-        }
-        for number in job.shard_range.numbers(plan.num_shards)
-    ]
-    facts = {
-        "plan_id": plan.plan_id,
-        "num_inputs": plan.inputs.count,
-        "size_bytes": plan.inputs.size_bytes,
-        "num_shards": plan.num_shards,
-    }
-    if arguments.json:
-        console.document({"command": "encode", "dry_run": True, **facts, "shards": shards})
-        return ExitStatus.DONE
-    for shard in shards:
-        console.data(
-            f"shard {shard['number']}: {shard['num_inputs']:,} inputs from "
-            f"{printable(str(shard['first']))} on"
-        )
-    console.note(
-        f"{plan.inputs.count:,} inputs, {plan.inputs.size_bytes:,} bytes, in "
-        f"{plan.num_shards:,} shards."
-    )
-    return ExitStatus.DONE
-
-
-def _report(
-    report: "JobReport", job: "EncodingJob", arguments: argparse.Namespace, console: Console
-) -> int:
-    progress = report.progress
-    if arguments.json:
-        head: dict[str, Any] = {
-            "command": "encode",
-            "dataset": job.output,
-            "model": report.plan.tokenizer.to_dict(),
-            "device": job.options.device,
-        }
-        console.document({**head, **report.to_dict()})
-    num_done = progress.num_done_inputs - progress.num_failed
-    files = "1 file" if progress.num_inputs == 1 else f"{progress.num_inputs:,} files"
-    count = files if num_done == progress.num_inputs else f"{num_done:,} of {files}"
-    console.note(
-        f"Encoded {count} with {printable(report.plan.tokenizer.name)} on {job.options.device} in "
-        f"{report.seconds:.1f} s: {progress.num_tokens:,} tokens, {progress.size_bytes:,} bytes, "
-        f"{progress.num_done_shards:,} shards"
-        + (
-            f", {progress.num_earlier_shards:,} of them before."
-            if progress.num_earlier_shards
-            else "."
-        )
-    )
-    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in progress.seconds.items())
-    console.detail(f"Time of all workers together: {stages}.")
-    _name_failures(report, job, console)
-    if report.manifest is None:
-        console.note("Shards of other tasks are missing; the last task to end writes the manifest.")
-    return ExitStatus.DONE if report.is_all_well else ExitStatus.SOME_FAILED
-
-
-def _name_failures(report: "JobReport", job: "EncodingJob", console: Console) -> None:
-    progress = report.progress
-    if progress.num_failed:
-        console.error(f"{progress.num_failed:,} of {progress.num_inputs:,} inputs failed:")
-        named = progress.failed[:_MOST_FAILURES_NAMED]
-        for key, reason in named:
-            console.error(f"  {named_reason(printable(key), printable(reason))}")
-        if len(named) < progress.num_failed:
-            more = progress.num_failed - len(named)
-            console.error(f"  and {more:,} more, in manifest.json of {printable(job.output)}.")
-    for shard in progress.quarantined:
-        num_inputs = report.plan.size(shard.number)
-        console.error(
-            f"shard {shard.number} with {num_inputs:,} inputs was given up: {shard.reason}."
-        )
 
 
 @contextmanager
