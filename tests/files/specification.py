@@ -23,6 +23,7 @@ Tables = dict[bytes, list[list[int]]]
 
 read_vqt: Callable[..., tuple[dict[str, Any], dict[str, list[int]]]]
 read_vqt = _code_of_the_page()["read_vqt"]
+RangeDecoder: Any = _code_of_the_page()["RangeDecoder"]
 
 
 def fitting_hash(data: bytes, tables: Tables) -> bytes | None:
