@@ -96,9 +96,9 @@ def test_batches_are_padded(folder: Path) -> None:
         assert batch["indices"][row].sum() == crop.sum()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=12)
 @given(
-    sizes=st.lists(st.integers(0, 30), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(0, 20), min_size=1, max_size=3),
     world_size=st.integers(1, 5),
     num_workers=st.integers(1, 4),
     buffer_size=st.integers(1, 40),
