@@ -93,9 +93,17 @@ def _construct(target: Any, arguments: dict[str, Any], trusted: tuple[str, ...])
         ) from error
     try:
         return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except ConfigError:
+        raise
+    # What is of a wrong kind shows wherever a constructor first uses it.
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise ConfigError(f"{target}: {error}.") from error
 
 
