@@ -96,3 +96,19 @@ def test_info_reads_files_that_need_tables(
     monkeypatch.setenv("VQKIT_MODELS", str(folder.parent))
     ran = run("info", path)
     assert "bytes by the tokens' own frequencies" in ran.out
+
+
+def test_tables_of_a_data_set_are_those_of_its_files(
+    run: Run, folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    options = ("-m", folder, "--trust", "tests", "--no-progress")
+    files, dataset = tmp_path / "files", tmp_path / "dataset"
+    assert run("encode", photos, "-r", *options, "--output-dir", files).status == 0
+    ran = run("encode", photos, "--dataset", dataset, *options, "--engine", "inline")
+    assert ran.status == 0, ran.err
+    told = []
+    for source in (files, dataset):
+        ran = run("tables", source, "-r", "-m", folder, "-f", "--json")
+        assert ran.status == 0, ran.err
+        told.append((ran.document["num_tokens"], ran.document["streams"]))
+    assert told[0] == told[1]

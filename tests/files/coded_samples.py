@@ -8,9 +8,9 @@ import torch
 
 from tests.files.fake_prior import RampPrior
 from vqkit.files import (
+    CodeCounts,
     CodingResources,
     FileHeader,
-    Histogram,
     StreamHeader,
     TableSet,
     TokenWriter,
@@ -39,10 +39,10 @@ def counted(num_items: int = 50) -> TableSet:
     """Tables of other pictures than seeds below 1,000 make."""
     items = [skewed(1000 + seed).indices[0].reshape(-1, 2).numpy() for seed in range(num_items)]
     columns = np.concatenate(items).T
-    return TableSet.from_histograms(
+    return TableSet.from_counts(
         {
             "tokens": [
-                Histogram(size, *np.unique(column, return_counts=True))
+                CodeCounts(size, *np.unique(column, return_counts=True))
                 for size, column in zip((400, 100), columns, strict=True)
             ]
         }

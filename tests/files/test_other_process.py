@@ -14,7 +14,7 @@ from tests.cli.tiny import tiny_tokenizer
 from tests.files.other_process import digest
 from tests.priors.networks import random_network
 from vqkit.coding import RangeDecoder
-from vqkit.files import CodingResources, Histogram, TableSet, read_info, write_tokens
+from vqkit.files import CodeCounts, CodingResources, TableSet, read_info, write_tokens
 from vqkit.files.modes import CODERS
 from vqkit.priors import Prior, PriorSpec, write_prior
 from vqkit.tokenizers import Tokens, TokenStream
@@ -28,7 +28,7 @@ def make_model(folder: Path) -> CodingResources:
     tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folder)
     counts = np.arange(1, K + 1) ** 2
-    tables = TableSet.from_histograms({"tokens": [Histogram(K, np.arange(K), counts)]})
+    tables = TableSet.from_counts({"tokens": [CodeCounts(K, np.arange(K), counts)]})
     tables.save(folder)
     network = random_network((K,), 2, depth=1)
     with torch.no_grad():  # as sure of itself as trained ones are

@@ -16,8 +16,8 @@ from tests.files.specification import read_vqt
 from tests.files.test_header import refuses
 from vqkit.errors import ConfigError, TokenFileError
 from vqkit.files import (
+    CodeCounts,
     CodingResources,
-    Histogram,
     Limits,
     TableSet,
     dumps,
@@ -65,8 +65,8 @@ def test_the_first_levels_use_the_first_tables() -> None:
 
 def test_tables_that_do_not_help_are_not_used() -> None:
     tokens = photo()
-    histogram = Histogram(512, np.array([7]), np.array([100_000]))
-    resources = CodingResources(tables=TableSet.from_histograms({"tokens": [histogram]}))
+    histogram = CodeCounts(512, np.array([7]), np.array([100_000]))
+    resources = CodingResources(tables=TableSet.from_counts({"tokens": [histogram]}))
     assert dumps(tokens, resources=resources) == dumps(tokens)
     other = CodingResources(tables=TableSet({"gain": TABLES.streams["tokens"]}))
     assert dumps(skewed(0), resources=other) == dumps(skewed(0))
@@ -142,8 +142,8 @@ def test_table_chunks_are_checked() -> None:
         loads(damaged + foot([fields(0, len(blob) - 1, mode=6), index[1]], SYMBOLS))
 
 
-TABLES_OF_FOUR = TableSet.from_histograms(
-    {"tokens": [Histogram(4, np.array([1, 3]), np.array([9, 2]))]}
+TABLES_OF_FOUR = TableSet.from_counts(
+    {"tokens": [CodeCounts(4, np.array([1, 3]), np.array([9, 2]))]}
 ).streams["tokens"]
 
 
@@ -233,6 +233,6 @@ def test_files_of_tables_are_bounded(tmp_path: Path) -> None:
 
 
 def test_codebooks_too_large_together_get_no_tables() -> None:
-    empty = Histogram(1 << 40, np.array([], np.int64), np.array([], np.int64))
+    empty = CodeCounts(1 << 40, np.array([], np.int64), np.array([], np.int64))
     with pytest.raises(ConfigError, match=r"up to 2\^21 codes together"):
-        TableSet.from_histograms({"tokens": [empty] * 9})
+        TableSet.from_counts({"tokens": [empty] * 9})

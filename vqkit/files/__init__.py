@@ -9,7 +9,7 @@ from vqkit.files.parts import read_part
 from vqkit.files.recovery import LostRows, RecoveredTokens, recover_tokens
 from vqkit.files.resources import ChunkPrior, CodingResources
 from vqkit.files.streaming import TokenReader, TokenRows, TokenWriter
-from vqkit.files.tables import Histogram, TableSet
+from vqkit.files.tables import CodeCounts, TableSet
 from vqkit.files.token_file import (
     dumps,
     loads,
@@ -21,9 +21,9 @@ from vqkit.files.token_file import (
 
 __all__ = [
     "ChunkPrior",
+    "CodeCounts",
     "CodingResources",
     "FileHeader",
-    "Histogram",
     "LevelRate",
     "Limits",
     "LostRows",

@@ -16,7 +16,7 @@ from vqkit.coding import FrequencyTable, StreamTables, can_have_tables
 from vqkit.errors import ConfigError, ShapeError, TokenFileError
 from vqkit.files.atomic import write_atomically
 
-__all__ = ["TABLES_FILE", "Histogram", "TableSet"]
+__all__ = ["TABLES_FILE", "CodeCounts", "TableSet"]
 
 TABLES_FILE = "tables.safetensors"
 """Name of the file in a model's folder."""
@@ -28,7 +28,7 @@ _MAX_HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class Histogram:
+class CodeCounts:
     """How often which codes of a codebook came.
 
     Args:
@@ -47,8 +47,8 @@ class TableSet:
     """Tables by the name of the stream that they were counted on.
 
     Example:
-        >>> zeros = Histogram(4, codes=np.array([0, 3]), counts=np.array([9, 1]))
-        >>> tables = TableSet.from_histograms({"tokens": [zeros]})
+        >>> zeros = CodeCounts(4, codes=np.array([0, 3]), counts=np.array([9, 1]))
+        >>> tables = TableSet.from_counts({"tokens": [zeros]})
         >>> tables.streams["tokens"].codebook_sizes
         (4,)
     """
@@ -56,13 +56,13 @@ class TableSet:
     streams: Mapping[str, StreamTables]
 
     @staticmethod
-    def from_histograms(histograms: Mapping[str, Sequence[Histogram]]) -> "TableSet":
-        """Tables of what was counted, one histogram for each codebook of a stream.
+    def from_counts(counts: Mapping[str, Sequence[CodeCounts]]) -> "TableSet":
+        """Tables of what was counted in each codebook of a stream.
 
         Raises:
             ConfigError: Codebooks whose tables would be too large.
         """
-        for name, levels in histograms.items():
+        for name, levels in counts.items():
             if not can_have_tables([level.codebook_size for level in levels]):
                 raise ConfigError(
                     f"Tables of stream {name!r}: expected codebooks of up to 2^21 codes together, "
@@ -76,7 +76,7 @@ class TableSet:
                         for level in levels
                     )
                 )
-                for name, levels in histograms.items()
+                for name, levels in counts.items()
             }
         )
 
