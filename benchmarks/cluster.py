@@ -189,6 +189,8 @@ def as_report(results: dict[str, Any]) -> str:
         f"{disturbed['seconds']:.0f} s, {len(disturbed['problems'])} problems (samples lost or "
         "doubled, other tokens, other hashes than in an undisturbed run).",
         "",
+        "Shards per second over the second half of the shards, when all workers have begun:",
+        "",
         "| work | one node, shards/s | two nodes | ratio |",
         "|---|---:|---:|---:|",
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from vqkit.errors import MediaError
-from vqkit.media import find_images
+from vqkit.media import find_images, walk_images
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -64,6 +64,16 @@ def test_the_order_does_not_depend_on_how_the_files_came_there(tmp_path):
         orders.append(names(folder))
     assert orders[0] == orders[1] == sorted(set(many))
     assert len(orders[0]) > 2000
+
+
+def test_a_walk_finds_the_same(tmp_path):
+    touch(tmp_path, "b.png", "a/c.jpg", "a/notes.txt", ".hidden.png")
+    walk = walk_images(tmp_path)
+    assert iter(walk) is walk, "one after another, not all at once"
+    assert sorted(walk) == find_images(tmp_path)
+    assert [*walk_images(tmp_path, recursive=False)] == [tmp_path / "b.png"]
+    with pytest.raises(MediaError, match="no such path"):
+        next(walk_images(tmp_path / "missing"))
 
 
 def test_real_folders(development_media):

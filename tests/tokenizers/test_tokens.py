@@ -329,3 +329,25 @@ def test_item_shares_memory() -> None:
     batch = Tokens.stack(image_tokens((3, 5), (4, 2)))
     item: Tensor = batch.item(1).indices
     assert item.untyped_storage().data_ptr() == batch.indices.untyped_storage().data_ptr()
+
+
+def test_first_codebooks_are_a_prefix_and_keep_the_lengths() -> None:
+    indices = torch.arange(12).reshape(2, 3, 2)
+    lengths = torch.tensor([[3], [1]])
+    tokens = Tokens(
+        {
+            "tokens": TokenStream(indices, (12, 13), ("time",), lengths),
+            "gain": TokenStream(torch.zeros(2, 1, dtype=torch.int64), (4,), ()),
+        },
+        ({"samples": 3}, {"samples": 1}),
+        "audio",
+        "audio/example",
+        "0" * 32,
+    )
+    first = tokens.first_codebooks(1)
+    assert first.codebook_sizes == (12,)
+    assert torch.equal(first.indices, indices[..., :1])
+    assert first.streams["tokens"].lengths is lengths
+    assert first.streams["gain"].codebook_sizes == (4,)
+    assert tokens.first_codebooks(None) is tokens
+    assert tokens.first_codebooks(9).same_as(tokens)
