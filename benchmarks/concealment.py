@@ -134,17 +134,13 @@ def draw(
         lost = with_losses(tokens, DRAWN_SHARE, seed=number)
         versions = [tokens, *(fill(lost) for fill in fills.values())]
         pictures = [photo, *(tokenizer.decode(version)[0] for version in versions)]
-        for axes, picture, name in zip(row, pictures, columns, strict=True):
+        values = ["", *(f", {quality(tokenizer, photo, version):.1f} dB" for version in versions)]
+        for axes, picture, name, value in zip(row, pictures, columns, values, strict=True):
             side = min(256, *picture.shape[1:])
             top, left = ((size - side) // 2 for size in picture.shape[1:])
             crop = picture[:, top : top + side, left : left + side].clamp(-1, 1)
             axes.imshow(((crop + 1) / 2).permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.set_axis_off()
-            value = (
-                ""
-                if picture is photo
-                else f", {psnr(picture.clamp(-1, 1)[None], photo[None]):.1f} dB"
-            )
             axes.set_title(f"{name}{value}", fontsize=8, color=DARK)
     return png(figure)
 

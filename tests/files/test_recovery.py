@@ -180,6 +180,17 @@ def test_nothing_is_made_of_nothing() -> None:
         recover_tokens(flip(PHOTO, 30))
 
 
+def test_a_header_alone_does_not_decide_on_the_memory() -> None:
+    grid = torch.arange(2_000_000).remainder(3)[None, :, None]
+    stream = TokenStream(grid, (3,), ("time",))
+    tokens = Tokens({"tokens": stream}, ({"samples": 1},), "audio", "", "0" * 32)
+    data = dumps(tokens, chunk_rows=10_000, coder="fixed")
+    ends = [placed.offset for placed in layout_of(data)][1:]
+    assert recover_tokens(data[: ends[10]]).num_lost == 2_000_000 - 110_000
+    with pytest.raises(TokenFileError, match="a 64th of 2000000 tokens or more, got 10000"):
+        recover_tokens(data[: ends[0]])
+
+
 def test_a_wrong_hash_is_told() -> None:
     footer = footer_start(PHOTO)
     damaged = bytearray(PHOTO)
@@ -256,7 +267,7 @@ def test_the_search_is_bounded() -> None:
     """Every two bytes look like a chunk of a hundred thousand symbols."""
     text = HEADER.replace(b"[2,3],[4]", b"[16777216,1],[256]")
     fake = b"\x01\x00\xa0\x8d\x06\xa0\x8d\x06"
-    data = head(text) + chunk(7, bytes(7)) + fake * 100_000
+    data = head(text) + chunk(1 << 18, bytes(1 << 18)) + fake * 100_000
     tracemalloc.start()
     start = time.process_time()
     recovered = recover_tokens(data, limits=Limits(num_tokens=1 << 24))

@@ -38,6 +38,9 @@ _MAX_SCAN_FACTOR = 8  # times the file's length: what checksums of a search may 
 
 # The length of a chunk's fields: three varints of up to nine bytes, and the mode.
 _MAX_FIELDS_BYTES = 28
+# So many tokens for each one found are filled in as lost, and so many in any case.
+_WORTH, _ALWAYS_WORTH = 64, 1 << 20
+_Decoded = tuple[StreamHeader, int, list[tuple[Placed, Indices]]]  # stream, rows in all, chunks
 _MAX_ONE_BYTE_VARINT = 127
 
 
@@ -237,15 +240,28 @@ class _Recovery:
             parts, lost = self._decode(stream, placement, resources)
             decoded.append((stream, placement.num_rows, parts))
             losses += lost
-        if losses and not any(parts for _, _, parts in decoded):
-            # Nothing of the size that the header declares is worth its memory then.
-            raise FormatError(f"expected at least one intact chunk, got none ({losses[0].reason})")
+        if losses:
+            self._check_worth(decoded, losses[0].reason)
         arrays = {stream.name: _filled(stream, rows, parts) for stream, rows, parts in decoded}
         if footer is not None and not losses:
             self._check_hash(arrays, footer)
         if footer is None:
             header = header.with_symbols([array.size for array in arrays.values()])
         return Remains(header, arrays, tuple(losses), tuple(self.notes))
+
+    def _check_worth(self, decoded: Sequence[_Decoded], reason: str) -> None:
+        """Refuse to allocate what a damaged or hostile header declares and hardly a chunk fills."""
+        num_found = sum(
+            part.found.chunk.num_symbols for _, _, parts in decoded for part, _ in parts
+        )
+        if not num_found:
+            raise FormatError(f"expected at least one intact chunk, got none ({reason})")
+        num_declared = sum(rows * stream.symbols_per_row for stream, rows, _ in decoded)
+        if num_declared > max(_ALWAYS_WORTH, _WORTH * num_found):
+            raise FormatError(
+                f"expected intact chunks of a {_WORTH}th of {num_declared} tokens or more, got "
+                f"{num_found} tokens"
+            )
 
     def _with_tables(self, stream: StreamHeader, found: Sequence[FoundChunk]) -> CodingResources:
         resources = self.resources
