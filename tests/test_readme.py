@@ -70,8 +70,13 @@ def test_command_lines_run(tmp_path, monkeypatch, capsys):
             for word in words[1:]:
                 word = word.replace("runs/.../model", str(model))
                 arguments += sorted(map(str, tmp_path.glob(word))) if "*" in word else [word]
+            if verb == "prior":  # the same with less of everything
+                arguments += ["--steps", "2", "--dim", "32", "--depth", "1"]
             assert main(arguments) == 0, capsys.readouterr().err
-    assert ran == ["train", "encode", "decode", "verify", "info", "evaluate"]
+    assert ran == [
+        *("train", "encode", "decode", "verify", "info", "evaluate"),
+        *("prior", "encode", "dataset", "dataset"),
+    ]
     assert len(list((tmp_path / "decoded").rglob("*.png"))) == 2
     assert (tmp_path / "report" / "report.json").is_file()
 
