@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-NAMES = ("inline", "process", "ray")
 RAY_TAKES_LONG = pytest.param("ray", marks=pytest.mark.slow)
 
 
@@ -51,7 +50,7 @@ def run(executor: Executor, work: Errands, numbers: range) -> dict[int, ShardOut
     return {outcome.number: outcome for outcome in outcomes}
 
 
-@pytest.mark.parametrize("executor", NAMES, indirect=True)
+@pytest.mark.parametrize("executor", ["inline", "process", RAY_TAKES_LONG], indirect=True)
 def test_every_shard_is_run_once(executor: Executor, tmp_path: Path) -> None:
     work = Errands(tmp_path)
     for number, outcome in run(executor, work, range(9)).items():
