@@ -13,7 +13,6 @@ import torch
 from tests.cli.tiny import tiny_tokenizer
 from tests.files.other_process import digest
 from tests.priors.networks import random_network
-from vqkit.coding import RangeDecoder
 from vqkit.files import CodeCounts, CodingResources, TableSet, read_info, write_tokens
 from vqkit.files.modes import CODERS
 from vqkit.priors import Prior, PriorSpec, write_prior
@@ -60,11 +59,13 @@ def make_tokens(number: int, prior: Prior) -> Tokens:
 
 
 def _drawn(prior: Prior, grid: tuple[int, int], seed: int) -> np.ndarray:
-    """Tokens drawn from the prior: what random bytes decode to."""
-    decoder = RangeDecoder(np.random.default_rng(seed).bytes(4 * grid[0] * grid[1] + 8))
+    """Tokens drawn from the prior."""
+    random = np.random.default_rng(seed)
     symbols = torch.full((grid[0] * grid[1], 1), -1)
     for level, places, weights in prior._predictions(symbols, grid):
-        symbols[places, level] = torch.from_numpy(decoder.decode_each(weights))
+        shares = weights / weights.sum(1, keepdims=True)
+        drawn = [random.choice(K, p=row) for row in shares]
+        symbols[places, level] = torch.tensor(drawn)
     return symbols.view(grid).numpy()
 
 
