@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from tests.cli.tiny import tiny_tokenizer
@@ -99,9 +98,3 @@ def check(folder: Path, num_files: int, threads: tuple[int, ...]) -> set[int]:
 def test_files_decode_in_another_process(tmp_path: Path) -> None:
     modes = check(tmp_path, 60, threads=(3,))
     assert {0, 1, 2, 3, 5} <= modes
-
-
-@pytest.mark.slow
-def test_a_thousand_files_decode_in_other_processes(tmp_path: Path) -> None:
-    modes = check(tmp_path, 1000, threads=(1, 2, 3))
-    assert {0, 1, 2, 3, 5, 7} <= modes
