@@ -7,26 +7,27 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests.cli.tiny import tiny_tokenizer
 from tests.files.other_process import digest
 from tests.priors.networks import random_network
 from vqkit.files import CodeCounts, CodingResources, TableSet, read_info, write_tokens
-from vqkit.files.modes import CODERS
 from vqkit.priors import Prior, PriorSpec, write_prior
 from vqkit.tokenizers import Tokens, TokenStream
 
 ROOT = Path(__file__).resolve().parents[2]
 K = 512
+COUNTS = np.arange(1, K + 1) ** 4
+ALL_MODES = {0, 1, 2, 3, 4, 5, 7}
 
 
 def make_model(folder: Path) -> CodingResources:
     """A model with tables and a prior of few parameters, neither of which need fit the tokens."""
     tokenizer = tiny_tokenizer()
     tokenizer.save_pretrained(folder)
-    counts = np.arange(1, K + 1) ** 2
-    tables = TableSet.from_counts({"tokens": [CodeCounts(K, np.arange(K), counts)]})
+    tables = TableSet.from_counts({"tokens": [CodeCounts(K, np.arange(K), COUNTS)]})
     tables.save(folder)
     network = random_network((K,), 2, depth=1)
     with torch.no_grad():  # as sure of itself as trained ones are
@@ -39,7 +40,7 @@ def make_tokens(number: int, prior: Prior) -> Tokens:
     """Tokens that one of the modes codes best, of sizes that vary."""
     random = np.random.default_rng(number)
     height, width = random.integers(1, 24, 2)
-    kind = number % 6
+    kind = number % 7 if number % 50 else "archive"
     if kind == 0:
         grid = random.integers(0, K, (height, width))
     elif kind == 1:
@@ -50,10 +51,15 @@ def make_tokens(number: int, prior: Prior) -> Tokens:
         grid = (K - 1) - np.minimum(random.geometric(0.01, (height, width)), K - 1)
     elif kind == 4:
         grid = _drawn(prior, (int(height), int(width)), number)
+    elif kind == 5:
+        areas = random.choice(K, (12, 12), p=COUNTS / COUNTS.sum())
+        grid = areas.repeat(2, axis=0).repeat(2, axis=1)[:, : 12 + width]
+    elif kind == "archive":
+        grid = random.permutation(K)[np.minimum(random.geometric(0.02, (140, 140)), K) - 1]
     else:
         grid = np.where(random.random((height, width)) < 0.2, -1, random.integers(0, 9))
     stream = TokenStream(torch.from_numpy(grid)[None, ..., None], (K,), ("height", "width"))
-    media = ({"height": 8 * int(height), "width": 8 * int(width)},)
+    media = ({"height": 8 * grid.shape[0], "width": 8 * grid.shape[1]},)
     return Tokens({"tokens": stream}, media, "image", "image/tiny", prior.spec.fingerprint)
 
 
@@ -73,17 +79,18 @@ def check(folder: Path, num_files: int, threads: tuple[int, ...]) -> set[int]:
     resources = make_model(folder / "model")
     assert isinstance(resources.prior, Prior)
     written, modes = {}, set()
-    coders = [*CODERS]
     for number in range(num_files):
         tokens = make_tokens(number, resources.prior)
         file = folder / f"{number:04}.vqt"
-        portable = number % 5 == 1
+        coder = "archive" if number % 50 == 0 else "auto"
+        if number % 11 == 3:
+            coder = "fixed"
         write_tokens(
             tokens,
             file,
-            coder=coders[number % len(coders)] if number % 4 == 3 else "auto",
-            chunk_rows=5 if number % 7 == 0 else None,
-            resources=CodingResources() if portable else resources,
+            coder=coder,
+            chunk_rows=5 if number % 13 == 0 and number % 50 else None,
+            resources=CodingResources() if number % 5 == 1 else resources,
         )
         written[file.name] = digest(tokens)
         modes |= {mode for stream in read_info(file).streams for mode in stream.modes}
@@ -97,4 +104,10 @@ def check(folder: Path, num_files: int, threads: tuple[int, ...]) -> set[int]:
 
 def test_files_decode_in_another_process(tmp_path: Path) -> None:
     modes = check(tmp_path, 60, threads=(3,))
-    assert {0, 1, 2, 3, 5} <= modes
+    assert modes == ALL_MODES
+
+
+@pytest.mark.slow
+def test_a_thousand_files_decode_in_other_processes(tmp_path: Path) -> None:
+    modes = check(tmp_path, 1000, threads=(1, 2, 3))
+    assert modes == ALL_MODES
