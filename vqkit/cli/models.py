@@ -177,6 +177,7 @@ def find_device(name: str) -> "torch.device":
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+    # Which of these torch raises for a device that is not there depends on the kind of device.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(
