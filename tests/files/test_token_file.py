@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -63,6 +64,16 @@ def test_round_trip(description: dict[str, Any], chunk_rows: int | None) -> None
     assert by_index == by_walk == verify(data)
     assert by_index.num_tokens == tokens.num_tokens
     assert by_index.nominal_bits == pytest.approx(tokens.bits)
+
+
+def test_long_rows_of_symbols_are_read_by_the_specification() -> None:
+    random = np.random.default_rng(0)
+    values = torch.from_numpy((random.random(100_000) ** 4 * 50).astype(np.int64))
+    stream = TokenStream(values[None, :, None], (50,), ("time",))
+    tokens = Tokens({"tokens": stream}, ({"samples": 100_000},), "audio", "example", FINGERPRINT)
+    data = dumps(tokens)
+    assert read_info(data).streams[0].modes == (2,)
+    assert says_the_same(data, tokens)
 
 
 @pytest.mark.parametrize("name", SAMPLES)

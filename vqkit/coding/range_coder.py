@@ -57,7 +57,7 @@ class RangeEncoder:
     def to_bytes(self) -> bytes:
         """All that was coded so far, in words of four bytes."""
         words: npt.NDArray[np.uint32] = self._coder.get_compressed()
-        return words.astype(_WORD).tobytes()
+        return words.astype(_WORD, copy=False).tobytes()
 
 
 class RangeDecoder:
@@ -81,9 +81,13 @@ class RangeDecoder:
         Raises:
             CodingError: Bytes that no encoder writes.
         """
-        if weights.size == 1:
-            return np.zeros(count, np.int64)
-        return self._decoded(_model(weights), count)
+        symbols = np.empty(count, np.int64)
+        self.decode_into(symbols, weights)
+        return symbols
+
+    def decode_into(self, symbols: npt.NDArray[np.int64], weights: Weights) -> None:
+        """Fill ``symbols [count]`` with the next ones; else as `decode`."""
+        symbols[:] = self._decoded(_model(weights), symbols.size) if weights.size > 1 else 0
 
     def decode_each(self, weights: Weights) -> npt.NDArray[np.int64]:
         """The next symbols, one for each row of ``weights [count, alphabet]``.
@@ -93,7 +97,7 @@ class RangeDecoder:
         """
         if weights.shape[1] == 1:
             return np.zeros(len(weights), np.int64)
-        return self._decoded(_FAMILY, weights)
+        return self._decoded(_FAMILY, weights).astype(np.int64)
 
     def finish(self) -> None:
         """Say that all symbols have been decoded.
@@ -104,16 +108,17 @@ class RangeDecoder:
         if not self._coder.maybe_exhausted():
             raise CodingError("expected the end of the range-coded symbols, got more bytes")
 
-    def _decoded(self, *arguments: object) -> npt.NDArray[np.int64]:
+    def _decoded(self, *arguments: object) -> npt.NDArray[np.int32]:
         try:
             symbols: npt.NDArray[np.int32] = self._coder.decode(*arguments)
         except AssertionError:  # this is how constriction says that data are invalid
             raise CodingError("expected range-coded symbols, got bytes that code none") from None
-        return symbols.astype(np.int64)
+        return symbols
 
 
 def _check_symbols(symbols: npt.NDArray[np.int64], alphabet: int) -> None:
-    if symbols.size and not 0 <= symbols.min() <= symbols.max() < alphabet:
+    # In one pass: as an unsigned number a negative one is larger than every alphabet.
+    if symbols.size and symbols.view(np.uint64).max() >= alphabet:
         raise ShapeError(
             f"Cannot code symbols: expected 0 to {alphabet - 1}, got {symbols.min()} to "
             f"{symbols.max()}."

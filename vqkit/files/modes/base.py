@@ -1,6 +1,6 @@
 """What a coding mode is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -14,7 +14,7 @@ from vqkit.errors import CodingError
 from vqkit.files.format_error import FormatError
 from vqkit.files.resources import CodingResources
 
-__all__ = ["ChunkLayout", "CodingMode", "Indices", "range_decoded"]
+__all__ = ["ChunkLayout", "CodingMode", "Indices", "as_columns", "range_decoded"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -64,6 +64,11 @@ class CodingMode(Protocol):
         Raises:
             FormatError: Bytes that no encoder writes, or resources that are missing.
         """
+
+
+def as_columns(columns: Sequence[Indices]) -> Indices:
+    """``[positions, codebooks]``; a single codebook is not copied, which would take a while."""
+    return columns[0][:, None] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
 @contextmanager

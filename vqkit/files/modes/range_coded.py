@@ -1,7 +1,5 @@
 """Modes 2 and 3: range-coded symbols, predicted from what has passed, without any table."""
 
-import numpy as np
-
 from vqkit.coding import (
     RangeEncoder,
     decode_adaptively,
@@ -9,7 +7,7 @@ from vqkit.coding import (
     encode_adaptively,
     encode_by_neighbours,
 )
-from vqkit.files.modes.base import ChunkLayout, Indices, range_decoded
+from vqkit.files.modes.base import ChunkLayout, Indices, as_columns, range_decoded
 from vqkit.files.resources import CodingResources
 
 __all__ = ["Adaptive", "Neighbours"]
@@ -38,7 +36,7 @@ class Adaptive:
                 decode_adaptively(layout.num_positions, size, decoder)
                 for size in sizes[:num_codebooks]
             ]
-        return np.stack(columns, axis=1)
+        return as_columns(columns)
 
 
 class Neighbours:

@@ -1,7 +1,5 @@
 """Modes 1 and 7: as modes 2 and 3, but from a table on instead of from nothing."""
 
-import numpy as np
-
 from vqkit.coding import (
     DIGEST_BYTES,
     RangeEncoder,
@@ -12,7 +10,7 @@ from vqkit.coding import (
     encode_by_neighbours,
 )
 from vqkit.files.format_error import FormatError
-from vqkit.files.modes.base import ChunkLayout, Indices, range_decoded
+from vqkit.files.modes.base import ChunkLayout, Indices, as_columns, range_decoded
 from vqkit.files.resources import CodingResources, MissingResourceError
 
 __all__ = ["Tabled", "TabledNeighbours"]
@@ -49,7 +47,7 @@ class Tabled:
                     sizes[:num_codebooks], tables.codebooks[:num_codebooks], strict=True
                 )
             ]
-        return np.stack(columns, axis=1)
+        return as_columns(columns)
 
 
 class TabledNeighbours:
