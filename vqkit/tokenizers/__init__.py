@@ -1,5 +1,6 @@
 """Tokenizers: media to tokens and back."""
 
+from vqkit.tokenizers.audio_frontend import AudioFrontend
 from vqkit.tokenizers.build import build, describe
 from vqkit.tokenizers.codebook_file import CodebookFile, read_codebook, read_index_map
 from vqkit.tokenizers.frontend import Frontend, ImageFrontend
@@ -10,6 +11,7 @@ from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
+    "AudioFrontend",
     "CodebookFile",
     "Frontend",
     "ImageFrontend",

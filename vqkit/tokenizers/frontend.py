@@ -11,7 +11,7 @@ from torch import Tensor
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.shapes import Float
 
-__all__ = ["Frontend", "ImageFrontend"]
+__all__ = ["Frontend", "ImageFrontend", "check_range"]
 
 
 class Frontend(ABC):
@@ -21,19 +21,29 @@ class Frontend(ABC):
         modality: "image", "audio" or "video".
         channels: Channels of the media.
         axes: Names of the grid's axes, which are the media's axes over the stride.
+        sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
     """
 
     modality: str
     channels: int
     axes: tuple[str, ...]
+    sample_rate_hz: int | None = None
 
     @abstractmethod
-    def prepare(self, media: Tensor, stride: tuple[int, ...]) -> tuple[Tensor, dict[str, int]]:
-        """Pad one item to the stride; return it with its original size."""
+    def prepare(
+        self, media: Tensor, stride: tuple[int, ...], sample_rate_hz: int | None = None
+    ) -> tuple[Tensor, dict[str, int]]:
+        """Make one item what the networks take; return it with its original size.
+
+        Args:
+            media: ``[channels, *size]``.
+            stride: Of the encoder.
+            sample_rate_hz: Of a waveform, if it is not the networks'.
+        """
 
     @abstractmethod
     def restore(self, output: Tensor, size: Mapping[str, int]) -> Tensor:
-        """Cut the decoder's output for one item to its original size and value range."""
+        """Give the decoder's output for one item its original size and value range."""
 
 
 @final
@@ -63,13 +73,19 @@ class ImageFrontend(Frontend):
         self.channels = channels
 
     def prepare(
-        self, media: Float[Tensor, "channels height width"], stride: tuple[int, ...]
+        self,
+        media: Float[Tensor, "channels height width"],
+        stride: tuple[int, ...],
+        sample_rate_hz: int | None = None,
     ) -> tuple[Float[Tensor, "channels padded_height padded_width"], dict[str, int]]:
         """Pad to the stride.
 
         Raises:
+            ConfigError: A sample rate, which images do not have.
             ShapeError: Wrong channels, an empty side, or values outside [-1, 1] or not finite.
         """
+        if sample_rate_hz is not None:
+            raise ConfigError(f"Image: expected no sample rate, got {sample_rate_hz} Hz.")
         self._check(media)
         height, width = media.shape[1:]
         padding = (0, -width % stride[1], 0, -height % stride[0])
@@ -99,10 +115,19 @@ class ImageFrontend(Frontend):
                 f"Image: expected [channels, height, width] with {self.channels} channels and no "
                 f"empty side, got {list(media.shape)}."
             )
-        low, high = torch.aminmax(media.float())
-        # Resampling overshoots by a rounding error at most once clamped to the range.
-        if not (low >= -1.001 and high <= 1.001):
-            raise ShapeError(
-                f"Image: expected finite values in [-1, 1], got {float(low):.4g} to "
-                f"{float(high):.4g}. Scale 8-bit values by x / 127.5 - 1."
-            )
+        check_range(media, "Image", "Scale 8-bit values by x / 127.5 - 1.")
+
+
+def check_range(media: Tensor, what: str, fix: str) -> None:
+    """Check that values are finite and in [-1, 1].
+
+    Raises:
+        ShapeError: They are not.
+    """
+    low, high = torch.aminmax(media.float())
+    # Resampling overshoots by a rounding error at most once clamped to the range.
+    if not (low >= -1.001 and high <= 1.001):
+        raise ShapeError(
+            f"{what}: expected finite values in [-1, 1], got {float(low):.4g} to "
+            f"{float(high):.4g}. {fix}"
+        )

@@ -38,8 +38,8 @@ class MediaPart:
         Args:
             spec: Of the tokenizer.
             size: Of the whole media, by axis.
-            ranges: By axis in samples (pixels, frames), first and one after the last; other axes
-                are whole.
+            ranges: By axis in samples of what the networks take (pixels, samples at the model's
+                rate), first and one after the last; other axes are whole.
             context: Tokens around the part that are decoded with it.
 
         Raises:
@@ -61,18 +61,19 @@ class MediaPart:
                 raise ShapeError(
                     f"Decoding a part: expected ranges along {list(spec.axes)}, got {axis!r}."
                 )
+        extents = spec.extents(size)
         grid, covered, crop = {}, {}, {}
         for axis, stride, length in zip(spec.axes, spec.strides, spec.grid(size), strict=True):
-            start, stop = ranges.get(axis, (0, size[axis]))
-            if not 0 <= start < stop <= size[axis]:
+            start, stop = ranges.get(axis, (0, extents[axis]))
+            if not 0 <= start < stop <= extents[axis]:
                 raise ShapeError(
-                    f"Decoding a part: expected a range within 0 to {size[axis]} along {axis!r}, "
-                    f"got {start} to {stop}."
+                    f"Decoding a part: expected a range within 0 to {extents[axis]} along "
+                    f"{axis!r}, got {start} to {stop}."
                 )
             first = max(0, start // stride - context)
             last = min(length, -(-stop // stride) + context)
             grid[axis] = (first, last)
-            covered[axis] = min(last * stride, size[axis]) - first * stride
+            covered[axis] = min(last * stride, extents[axis]) - first * stride
             crop[axis] = (start - first * stride, stop - first * stride)
         return MediaPart(grid, covered, crop)
 

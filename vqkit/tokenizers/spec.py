@@ -9,7 +9,12 @@ from typing import Any
 
 from vqkit.errors import ConfigError, ShapeError
 
-__all__ = ["TokenizerSpec"]
+__all__ = ["MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec"]
+
+MAX_SAMPLE_RATE_HZ, MAX_CHANNELS = 1_000_000, 256
+"""Of a sound: beyond what files have, and small enough that none can ask for much memory."""
+
+_SOUND_SIZES = ("samples", "sample_rate_hz", "channels")
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class TokenizerSpec:
 
     Attributes:
         name: Id of the model.
-        modality: "image".
+        modality: "image", "audio".
         channels: Channels of the media.
         axes: Names of the grid's axes.
         strides: Media samples per token along each axis.
@@ -26,6 +31,7 @@ class TokenizerSpec:
         fingerprint: 32 hex digits over configuration and weights.
         latent_grid: The one grid of latents that the quantizer takes; None takes any.
         num_positions: Positions of the indices of that grid, on one axis; None as well.
+        sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
     """
 
     name: str
@@ -37,6 +43,7 @@ class TokenizerSpec:
     fingerprint: str
     latent_grid: tuple[int, ...] | None = None
     num_positions: int | None = None
+    sample_rate_hz: int | None = None
 
     @property
     def bits_per_position(self) -> float:
@@ -51,6 +58,39 @@ class TokenizerSpec:
             positions = self.num_positions / math.prod(self.latent_grid)
         return self.bits_per_position * positions / math.prod(self.strides)
 
+    @property
+    def bits_per_second(self) -> float | None:
+        """Nominal bits per second of sound; None of media without a rate."""
+        if self.sample_rate_hz is None:
+            return None
+        return self.bits_per_position * self.sample_rate_hz / math.prod(self.strides)
+
+    def extents(self, size: Mapping[str, int]) -> dict[str, int]:
+        """Samples along each axis, as the networks take media of a size.
+
+        Sound of another rate is resampled first.
+
+        Raises:
+            ShapeError: A size is missing, or a rate or number of channels that no sound has.
+
+        >>> spec = TokenizerSpec("t", "audio", 1, ("time",), (320,), (1024,), "0" * 32,
+        ...                      sample_rate_hz=24_000)
+        >>> spec.extents({"samples": 44_100, "sample_rate_hz": 44_100, "channels": 2})
+        {'time': 24000}
+        """
+        needed = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
+        if not set(needed) <= set(size):
+            raise ShapeError(f"Media size: expected {list(needed)}, got {sorted(size)}.")
+        if self.sample_rate_hz is None:
+            return {axis: size[axis] for axis in self.axes}
+        rate, channels = size["sample_rate_hz"], size["channels"]
+        if not (0 < rate <= MAX_SAMPLE_RATE_HZ and 0 < channels <= MAX_CHANNELS):
+            raise ShapeError(
+                f"Media size: expected 1 to {MAX_SAMPLE_RATE_HZ} Hz and 1 to {MAX_CHANNELS} "
+                f"channels, got {rate} Hz and {channels}."
+            )
+        return {"time": -(-size["samples"] * self.sample_rate_hz // rate)}
+
     def grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
         """Grid of the tokens of media of a size: each axis over its stride, rounded up.
 
@@ -63,8 +103,9 @@ class TokenizerSpec:
         >>> spec.grid({"height": 300, "width": 451}), round(spec.bits_per_pixel, 4)
         ((38, 57), 0.1406)
         """
+        extents = self.extents(size)
         latents = tuple(
-            -(-size[axis] // stride) for axis, stride in zip(self.axes, self.strides, strict=True)
+            -(-extents[axis] // step) for axis, step in zip(self.axes, self.strides, strict=True)
         )
         if self.latent_grid is None or self.num_positions is None:
             return latents

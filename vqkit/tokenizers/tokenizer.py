@@ -120,6 +120,7 @@ class Tokenizer(nn.Module):
             fingerprint=self.fingerprint,
             latent_grid=self.quantizer.grid,
             num_positions=self._num_positions,
+            sample_rate_hz=self.frontend.sample_rate_hz,
         )
 
     @property
@@ -151,7 +152,13 @@ class Tokenizer(nn.Module):
         return TokenizerOutput(self._reconstruct(quantized.quantized), quantized)
 
     @torch.no_grad()
-    def encode(self, media: Tensor | Sequence[Tensor], *, batched: bool = False) -> Tokens:
+    def encode(
+        self,
+        media: Tensor | Sequence[Tensor],
+        *,
+        batched: bool = False,
+        sample_rate_hz: int | None = None,
+    ) -> Tokens:
         """Turn media into tokens.
 
         Items are encoded one at a time, so that an item's tokens do not depend on its company.
@@ -161,15 +168,17 @@ class Tokenizer(nn.Module):
                 sizes, in [-1, 1].
             batched: Encode items of equal padded size together: faster on a GPU, but kernels chosen
                 by the shape may move a latent by a rounding error and its token to a neighbour.
+            sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
 
         Raises:
+            ConfigError: A sample rate of images, or one that no sound has.
             ShapeError: No item, wrong channels, values outside [-1, 1], or a size whose latents are
                 not the grid of a quantizer that takes one grid alone.
         """
         if len(media) == 0:
             raise ShapeError("Tokenizer encode: expected at least one item, got none.")
         prepared = [
-            self.frontend.prepare(item.to(self.device, torch.float32), self.stride)
+            self.frontend.prepare(item.to(self.device, torch.float32), self.stride, sample_rate_hz)
             for item in media
         ]
         if self.quantizer.grid is not None:
@@ -215,8 +224,7 @@ class Tokenizer(nn.Module):
         media = []
         with self._evaluating():
             for i, size in enumerate(tokens.media):
-                latent = self.quantizer.decode(tokens.item(i).indices.to(self.device))
-                output = self._reconstruct(latent)[0].float()
+                output = self._decode_item(tokens.item(i).indices.to(self.device))
                 media.append(self.frontend.restore(output, size))
         return media
 
@@ -325,7 +333,16 @@ class Tokenizer(nn.Module):
         return reconstruction
 
     def _encode_padded(self, batch: Tensor) -> Tensor:
+        if batch.numel() == 0:  # a sound of no length: networks take one sample at least
+            grid = [0] * len(self.stride)
+            num_codebooks = len(self.quantizer.codebook_sizes)
+            return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
         return self.quantizer.encode(self._latents(batch))
+
+    def _decode_item(self, indices: Tensor) -> Tensor:
+        if indices.numel() == 0:
+            return torch.zeros(self.frontend.channels, *[0] * len(self.stride), device=self.device)
+        return self._reconstruct(self.quantizer.decode(indices))[0].float()
 
     def _encode_batched(self, items: list[Tensor]) -> list[Tensor]:
         grids: list[Tensor] = [torch.empty(0)] * len(items)

@@ -1,0 +1,242 @@
+"""The encoder and decoder of the Descript Audio Codec: convolutions and Snake activations."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from vqkit.errors import ConfigError
+from vqkit.nets.padded_conv import trained_weight
+from vqkit.nets.waveform import require_frames, require_waveform
+from vqkit.shapes import Float
+
+__all__ = ["DACDecoder", "DACEncoder", "Snake"]
+
+_DILATIONS = (1, 3, 9)
+_EPS = 1e-9  # the identity at alpha = 0 too
+_INITIAL_DEVIATION = 0.02
+
+
+class Snake(nn.Module):
+    """``x + sin^2(alpha x) / alpha``, alpha learned per channel (Ziyin et al. 2020).
+
+    Periodic around the identity, as sounds are. The sum with 1e-9 below the fraction keeps value
+    and gradient finite where a channel's alpha gets to 0.
+
+    Args:
+        channels: Channels of the input.
+
+    Example:
+        >>> Snake(1)(torch.tensor([[[0.0, torch.pi / 2]]]))
+        tensor([[[0.0000, 2.5708]]], grad_fn=...)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(channels, 1))
+
+    def forward(
+        self, x: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "batch channels samples"]:
+        """Same shape."""
+        return x + (self.alpha + _EPS).reciprocal() * torch.sin(self.alpha * x).square()
+
+
+class _ResidualUnit(nn.Module):
+    """``x + conv1(Snake(dilated conv(Snake(x))))``."""
+
+    def __init__(self, width: int, dilation: int, normed: bool) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            Snake(width),
+            _conv(width, width, 7, normed, dilation=dilation, padding=3 * dilation),
+            Snake(width),
+            _conv(width, width, 1, normed),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch width samples"]
+    ) -> Float[Tensor, "batch width samples"]:
+        """Same shape."""
+        out: Tensor = x + self.block(x)
+        return out
+
+
+class DACEncoder(nn.Module):
+    """Waveform to latent frames (Kumar et al. 2023, arXiv 2306.06546, section 3).
+
+    The defaults are those at 44.1 kHz; at 16 and 24 kHz the strides are 2, 4, 5, 8.
+
+    Args:
+        in_channels: Channels of the media.
+        dim: Features of one latent vector.
+        num_filters: Channels at the rate of the media; they double per stride.
+        strides: Samples per frame of each stage.
+        weight_norm: Normalise weights, for training.
+
+    Raises:
+        ConfigError: Sizes below 1.
+
+    Example:
+        >>> encoder = DACEncoder(dim=16, num_filters=2)
+        >>> encoder.stride, encoder(torch.zeros(1, 1, 600)).shape
+        ((512,), torch.Size([1, 16, 2]))
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        dim: int = 1024,
+        num_filters: int = 64,
+        strides: Sequence[int] = (2, 4, 8, 8),
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(in_channels, dim, num_filters, strides)
+        self.in_channels = in_channels
+        self.dim = dim
+        self.num_filters = num_filters
+        self.strides = tuple(strides)
+        self.weight_norm = weight_norm
+        self.stride = (prod(strides),)
+
+        width = num_filters
+        layers: list[nn.Module] = [_conv(in_channels, width, 7, weight_norm, padding=3)]
+        for stride in strides:
+            layers += [
+                *(_ResidualUnit(width, dilation, weight_norm) for dilation in _DILATIONS),
+                Snake(width),
+                _conv(
+                    width,
+                    2 * width,
+                    2 * stride,
+                    weight_norm,
+                    stride=stride,
+                    padding=_rounded_half(stride),
+                ),
+            ]
+            width *= 2
+        layers += [Snake(width), _conv(width, dim, 3, weight_norm, padding=1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "batch dim frames"]:
+        """``ceil(samples / stride)`` frames; the end is filled up with zeros.
+
+        Raises:
+            ShapeError: Other channels, or no sample.
+        """
+        require_waveform(x, self.in_channels)
+        out: Tensor = self.layers(F.pad(x, (0, -x.shape[-1] % self.stride[0])))
+        return out
+
+
+class DACDecoder(nn.Module):
+    """Latent frames to waveform in [-1, 1]: wider than the encoder, and mirrored.
+
+    Args:
+        out_channels: Channels of the media.
+        dim: Features of one latent vector.
+        num_filters: Channels of the first layer; they halve per stride.
+        strides: As in the encoder and in its order: the one at the rate of the media first.
+        weight_norm: Normalise weights, for training.
+
+    Raises:
+        ConfigError: Sizes below 1, or a width that cannot be halved so often.
+
+    Example:
+        >>> DACDecoder(dim=16, num_filters=32)(torch.zeros(1, 16, 2)).shape
+        torch.Size([1, 1, 1024])
+    """
+
+    def __init__(
+        self,
+        out_channels: int = 1,
+        dim: int = 1024,
+        num_filters: int = 1536,
+        strides: Sequence[int] = (2, 4, 8, 8),
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(out_channels, dim, num_filters, strides)
+        if num_filters >> len(strides) < 1:
+            raise ConfigError(
+                f"DACDecoder: expected num_filters >= {1 << len(strides)} for {len(strides)} "
+                f"strides, got {num_filters}."
+            )
+        self.out_channels = out_channels
+        self.dim = dim
+        self.num_filters = num_filters
+        self.strides = tuple(strides)
+        self.weight_norm = weight_norm
+        self.stride = (prod(strides),)
+
+        layers: list[nn.Module] = [_conv(dim, num_filters, 7, weight_norm, padding=3)]
+        for stage, stride in enumerate(reversed(self.strides)):
+            width = num_filters >> (stage + 1)
+            layers += [
+                Snake(num_filters >> stage),
+                _transposed(num_filters >> stage, width, stride, weight_norm),
+                *(_ResidualUnit(width, dilation, weight_norm) for dilation in _DILATIONS),
+            ]
+        width = num_filters >> len(self.strides)
+        layers += [Snake(width), _conv(width, out_channels, 7, weight_norm, padding=3), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the last layer that learns, where the adaptive weight is measured."""
+        return trained_weight(self.layers[-2])
+
+    def forward(
+        self, latent: Float[Tensor, "batch dim frames"]
+    ) -> Float[Tensor, "batch channels samples"]:
+        """``frames * stride`` samples.
+
+        Raises:
+            ShapeError: Another number of features, or no frame.
+        """
+        require_frames(latent, self.dim)
+        out: Tensor = self.layers(latent)
+        # Every odd stride costs a sample of its stage, as the padding cannot be half of it.
+        return F.pad(out, (0, latent.shape[-1] * self.stride[0] - out.shape[-1]))
+
+
+def _check(channels: int, dim: int, num_filters: int, strides: Sequence[int]) -> None:
+    if min((channels, dim, num_filters, *strides)) < 1:
+        raise ConfigError(
+            f"DAC network: expected sizes >= 1, got {channels} channels, dim {dim}, num_filters "
+            f"{num_filters}, strides {list(strides)}."
+        )
+
+
+def _conv(
+    in_width: int,
+    out_width: int,
+    kernel: int,
+    normed: bool,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: int = 0,
+) -> nn.Module:
+    conv = nn.Conv1d(in_width, out_width, kernel, stride=stride, dilation=dilation, padding=padding)
+    nn.init.trunc_normal_(conv.weight, std=_INITIAL_DEVIATION)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return weight_norm(conv) if normed else conv
+
+
+def _transposed(in_width: int, out_width: int, stride: int, normed: bool) -> nn.Module:
+    conv = nn.ConvTranspose1d(
+        in_width, out_width, 2 * stride, stride=stride, padding=_rounded_half(stride)
+    )
+    return weight_norm(conv) if normed else conv
+
+
+def _rounded_half(stride: int) -> int:
+    return (stride + 1) // 2

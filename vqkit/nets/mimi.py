@@ -1,0 +1,115 @@
+"""The encoder and decoder of Mimi: SEANet, a causal transformer, and a last step in rate."""
+
+from torch import Tensor, nn
+
+from vqkit.errors import ConfigError
+from vqkit.nets.causal_transformer import CausalTransformer
+from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
+from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
+from vqkit.nets.waveform import require_frames
+from vqkit.shapes import Float
+
+__all__ = ["MimiDecoder", "MimiEncoder"]
+
+
+class MimiEncoder(nn.Module):
+    """Waveform to latent frames (Moshi, arXiv 2410.00037, section 3.3).
+
+    Args:
+        seanet: Waveform to frames of twice the rate or more.
+        transformer: Over these frames.
+        factor: Frames of SEANet per latent frame.
+
+    Raises:
+        ConfigError: The parts differ in width, or ``factor < 1``.
+
+    Example:
+        >>> import torch
+        >>> seanet = SEANetEncoder(dim=8, num_filters=2, strides=[4, 5, 6, 8], num_lstm_layers=0)
+        >>> transformer = CausalTransformer(8, num_layers=1, num_heads=2, hidden_dim=16)
+        >>> encoder = MimiEncoder(seanet, transformer)
+        >>> encoder.stride, encoder(torch.zeros(1, 1, 24_000)).shape
+        ((1920,), torch.Size([1, 8, 13]))
+    """
+
+    def __init__(
+        self, seanet: SEANetEncoder, transformer: CausalTransformer, factor: int = 2
+    ) -> None:
+        super().__init__()
+        _check(seanet.dim, transformer.dim, factor)
+        self.seanet = seanet
+        self.transformer = transformer
+        self.factor = factor
+        self.in_channels = seanet.in_channels
+        self.dim = transformer.dim
+        self.stride = (seanet.stride[0] * factor,)
+        style = ConvStyle(causal=seanet.style.causal, padding="replicate", norm="none")
+        self.resample = PaddedConv(self.dim, self.dim, 2 * factor, style, stride=factor, bias=False)
+
+    def forward(
+        self, x: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "batch dim frames"]:
+        """``ceil(samples / stride)`` frames of a waveform of any length from one sample.
+
+        Raises:
+            ShapeError: Other channels, or no sample.
+        """
+        out: Tensor = self.resample(self.transformer(self.seanet(x)))
+        return out
+
+
+class MimiDecoder(nn.Module):
+    """Latent frames to waveform: the mirror of :class:`MimiEncoder`.
+
+    The step up in rate treats each feature alone, as the published model does by an oversight that
+    its weights have kept.
+
+    Args:
+        seanet: Frames to waveform.
+        transformer: Over the frames that it takes.
+        factor: Frames of SEANet per latent frame.
+
+    Raises:
+        ConfigError: The parts differ in width, or ``factor < 1``.
+    """
+
+    def __init__(
+        self, seanet: SEANetDecoder, transformer: CausalTransformer, factor: int = 2
+    ) -> None:
+        super().__init__()
+        _check(seanet.dim, transformer.dim, factor)
+        self.seanet = seanet
+        self.transformer = transformer
+        self.factor = factor
+        self.out_channels = seanet.out_channels
+        self.dim = transformer.dim
+        self.stride = (seanet.stride[0] * factor,)
+        style = ConvStyle(causal=seanet.style.causal, norm="none")
+        self.resample = PaddedTransposedConv(
+            self.dim, self.dim, 2 * factor, style, stride=factor, groups=self.dim, bias=False
+        )
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the last layer that learns, where the adaptive weight is measured."""
+        return self.seanet.last_layer
+
+    def forward(
+        self, latent: Float[Tensor, "batch dim frames"]
+    ) -> Float[Tensor, "batch channels samples"]:
+        """``frames * stride`` samples.
+
+        Raises:
+            ShapeError: Another number of features, or no frame.
+        """
+        require_frames(latent, self.dim)
+        out: Tensor = self.seanet(self.transformer(self.resample(latent)))
+        return out
+
+
+def _check(seanet_dim: int, dim: int, factor: int) -> None:
+    if seanet_dim != dim or factor < 1:
+        raise ConfigError(
+            f"Mimi network: expected SEANet and transformer of one dim, and factor >= 1, got "
+            f"{seanet_dim} and {dim}, factor {factor}."
+        )

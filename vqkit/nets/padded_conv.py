@@ -1,0 +1,183 @@
+"""Convolutions over time that pad themselves, so that frames are as many as strides begin.
+
+Where the published codecs differ is the padding: on which side, of what, and what is cut off after
+a transposed convolution. A reimplementation that differs by one sample has other tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from vqkit.errors import ConfigError
+from vqkit.shapes import Float
+
+__all__ = ["ConvStyle", "PaddedConv", "PaddedTransposedConv", "trained_weight"]
+
+Padding = Literal["reflect", "zero", "replicate"]
+Norm = Literal["none", "weight", "group"]
+
+_TORCH_MODES = {"reflect": "reflect", "zero": "constant", "replicate": "replicate"}
+
+
+@dataclass(frozen=True)
+class ConvStyle:
+    """What all convolutions of a network have in common.
+
+    Args:
+        causal: A frame depends on no sample after it: all padding is on the left. Otherwise its
+            larger half is.
+        padding: What lies beyond the ends. Causal convolutions that reflect look ahead at the first
+            samples, for the padding on the left.
+        norm: ``"weight"`` normalises weights (Salimans & Kingma 2016), which helps training and
+            takes time in use; ``"group"`` normalises each item over all channels and all time, so
+            that a frame depends on the whole.
+
+    Raises:
+        ConfigError: An unknown padding or norm.
+    """
+
+    causal: bool = True
+    padding: Padding = "reflect"
+    norm: Norm = "weight"
+
+    def __post_init__(self) -> None:
+        """Refuse what is not known."""
+        if self.padding not in get_args(Padding) or self.norm not in get_args(Norm):
+            raise ConfigError(
+                f"ConvStyle: expected padding of {get_args(Padding)} and norm of {get_args(Norm)}, "
+                f"got {self.padding!r} and {self.norm!r}."
+            )
+
+
+class PaddedConv(nn.Module):
+    """A convolution whose output has ``ceil(length / stride)`` frames.
+
+    Padding is ``kernel - stride`` samples in all, and on the right what makes the last frame whole
+    (EnCodec, arXiv 2210.13438, and its code).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Width in samples, at least the stride.
+        style: Padding and norm.
+        stride: Samples per frame.
+        dilation: Step in samples between the taps.
+        bias: Whether something is added.
+
+    Raises:
+        ConfigError: The kernel is smaller than the stride.
+
+    Example:
+        >>> import torch
+        >>> PaddedConv(1, 4, 10, ConvStyle(), stride=5)(torch.zeros(1, 1, 11)).shape
+        torch.Size([1, 4, 3])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        style: ConvStyle,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        total = (kernel - 1) * dilation + 1 - stride
+        if total < 0:
+            raise ConfigError(
+                f"PaddedConv: expected a kernel of at least the stride of {stride}, got {kernel}."
+            )
+        conv = nn.Conv1d(
+            in_channels, out_channels, kernel, stride=stride, dilation=dilation, bias=bias
+        )
+        self.conv = weight_norm(conv) if style.norm == "weight" else conv
+        self.norm = nn.GroupNorm(1, out_channels) if style.norm == "group" else nn.Identity()
+        self.stride = stride
+        self.padding = style.padding
+        self.right = 0 if style.causal else total // 2
+        self.left = total - self.right
+
+    def forward(
+        self, x: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "batch out_channels frames"]:
+        """Any length from one sample."""
+        whole = -x.shape[-1] % self.stride
+        out: Tensor = self.norm(self.conv(_padded(x, self.left, self.right + whole, self.padding)))
+        return out
+
+
+class PaddedTransposedConv(nn.Module):
+    """A transposed convolution whose output has ``frames * stride`` samples.
+
+    Of the ``kernel - stride`` samples too many a causal one loses all on the right, so that no
+    frame is heard before its time; another loses the larger half on the left.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Width in samples, at least the stride.
+        style: Whether it is causal, and the norm.
+        stride: Samples per frame.
+        groups: Groups of channels that do not mix.
+        bias: Whether something is added.
+
+    Raises:
+        ConfigError: The kernel is smaller than the stride.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        style: ConvStyle,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        total = kernel - stride
+        if total < 0:
+            raise ConfigError(
+                f"PaddedTransposedConv: expected a kernel of at least the stride of {stride}, got "
+                f"{kernel}."
+            )
+        conv = nn.ConvTranspose1d(
+            in_channels, out_channels, kernel, stride=stride, groups=groups, bias=bias
+        )
+        self.conv = weight_norm(conv) if style.norm == "weight" else conv
+        self.norm = nn.GroupNorm(1, out_channels) if style.norm == "group" else nn.Identity()
+        self.right = total if style.causal else total // 2
+        self.left = total - self.right
+
+    def forward(
+        self, x: Float[Tensor, "batch channels frames"]
+    ) -> Float[Tensor, "batch out_channels samples"]:
+        """Any number of frames from one."""
+        # The norm sees what is cut off as well: so it was in training.
+        out: Tensor = self.norm(self.conv(x))
+        return out[..., self.left : out.shape[-1] - self.right]
+
+
+def trained_weight(conv: nn.Module) -> Tensor:
+    """The weight of a convolution, or its direction where it is normalised."""
+    normed: Any = getattr(conv, "parametrizations", None)
+    weight: Tensor = conv.weight if normed is None else normed.weight.original1  # type: ignore[assignment]
+    return weight
+
+
+def _padded(x: Tensor, left: int, right: int, padding: Padding) -> Tensor:
+    if not left and not right:
+        return x
+    # An input too short to be reflected is made longer with zeros, which are cut off again.
+    missing = max(0, max(left, right) + 1 - x.shape[-1]) if padding == "reflect" else 0
+    x = F.pad(x, (0, missing)) if missing else x
+    x = F.pad(x, (left, right), mode=_TORCH_MODES[padding])
+    return x[..., : x.shape[-1] - missing]

@@ -1,0 +1,22 @@
+"""Models of other libraries <-> tokenizers, without running what they pickled."""
+
+from vqkit.tokenizers.converters.dac import (
+    dac_from_original,
+    dac_from_transformers,
+    dac_to_transformers,
+)
+from vqkit.tokenizers.converters.encodec import (
+    encodec_from_transformers,
+    encodec_to_transformers,
+)
+from vqkit.tokenizers.converters.mimi import mimi_from_transformers, mimi_to_transformers
+
+__all__ = [
+    "dac_from_original",
+    "dac_from_transformers",
+    "dac_to_transformers",
+    "encodec_from_transformers",
+    "encodec_to_transformers",
+    "mimi_from_transformers",
+    "mimi_to_transformers",
+]
