@@ -8,12 +8,14 @@ from vqkit.ops.gradient import directional, rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
+from vqkit.ops.resample import StreamingResampler, resample, resampled_length
 from vqkit.ops.select_code import select_code
 from vqkit.ops.soft_code import soft_code
 from vqkit.ops.statistics import CodeStatistics, code_statistics
 
 __all__ = [
     "CodeStatistics",
+    "StreamingResampler",
     "assignment_entropy",
     "bit_entropy",
     "bits_to_index",
@@ -26,6 +28,8 @@ __all__ = [
     "nearest_code",
     "normal_noise",
     "projected_rows",
+    "resample",
+    "resampled_length",
     "reverse_bits",
     "rotation_trick",
     "select_code",
