@@ -4,10 +4,24 @@ import pytest
 import torch
 
 from tests.training import tiny
-from vqkit.nets import FastDecoder, FastEncoder, VQGANDecoder, VQGANEncoder
+from vqkit.nets import (
+    CausalTransformer,
+    ConvStyle,
+    DACDecoder,
+    DACEncoder,
+    FastDecoder,
+    FastEncoder,
+    MimiDecoder,
+    MimiEncoder,
+    SEANetDecoder,
+    SEANetEncoder,
+    VocosDecoder,
+    VQGANDecoder,
+    VQGANEncoder,
+)
 from vqkit.quantizers import FSQ, Factorized, MultiScaleResidual, Residual
 from vqkit.testing import check_tokenizer, tokenizer_checks
-from vqkit.tokenizers import ImageFrontend, Tokenizer
+from vqkit.tokenizers import AudioFrontend, ImageFrontend, Tokenizer
 
 
 def fast(channels: int = 3) -> Tokenizer:
@@ -46,7 +60,48 @@ def multiscale() -> Tokenizer:
     return tiny.tokenizer(MultiScaleResidual(tiny.vector_quantizer(), scales, num_convolutions=1))
 
 
+def encodec() -> Tokenizer:
+    sizes = {"dim": 4, "num_filters": 2, "strides": (2, 3, 5), "num_lstm_layers": 1}
+    quantizer = Residual(FSQ([5] * 4, symmetric=True, bound="clamp"), 2, level_scale=0.25)
+    return Tokenizer(
+        AudioFrontend(8000), SEANetEncoder(**sizes), quantizer, SEANetDecoder(**sizes), "encodec"
+    )
+
+
+def dac() -> Tokenizer:
+    sizes = {"dim": 4, "strides": (2, 3)}
+    encoder, decoder = DACEncoder(num_filters=2, **sizes), DACDecoder(num_filters=8, **sizes)
+    return Tokenizer(AudioFrontend(8000), encoder, tiny.vector_quantizer(), decoder, "dac")
+
+
+def mimi() -> Tokenizer:
+    sizes = {"dim": 8, "num_filters": 2, "strides": (2, 4), "num_lstm_layers": 0}
+    frames = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "window": 3}
+    encoder = MimiEncoder(SEANetEncoder(**sizes), CausalTransformer(8, **frames))
+    decoder = MimiDecoder(SEANetDecoder(**sizes), CausalTransformer(8, **frames))
+    return Tokenizer(AudioFrontend(8000), encoder, Factorized(FSQ([5, 5]), 8), decoder, "mimi")
+
+
+def wavtokenizer() -> Tokenizer:
+    style = ConvStyle(causal=False)
+    encoder = SEANetEncoder(dim=4, num_filters=2, strides=(2, 4), num_lstm_layers=1, style=style)
+    decoder = VocosDecoder(4, width=64, hidden_dim=32, num_layers=2, hop=8, n_fft=32)
+    return Tokenizer(AudioFrontend(8000), encoder, tiny.vector_quantizer(), decoder, "wavtokenizer")
+
+
+def stereo() -> Tokenizer:
+    style = ConvStyle(causal=False, norm="group")
+    sizes = {"dim": 4, "num_filters": 4, "strides": (2, 2), "num_lstm_layers": 0, "style": style}
+    encoder, decoder = SEANetEncoder(2, **sizes), SEANetDecoder(2, **sizes)
+    return Tokenizer(AudioFrontend(8000, 2), encoder, Factorized(FSQ([5, 5]), 4), decoder, "stereo")
+
+
 MAKERS = {
+    "encodec": encodec,
+    "dac": dac,
+    "mimi": mimi,
+    "wavtokenizer": wavtokenizer,
+    "stereo": stereo,
     "fast": fast,
     "grey": lambda: fast(1),
     "vqgan": vqgan,

@@ -11,7 +11,7 @@ from vqkit.shapes import Float
 
 __all__ = ["ISTFTHead"]
 
-_MAX_MAGNITUDE = 100.0
+_MAX_LOG_MAGNITUDE = math.log(100.0)
 _MIN_ENVELOPE = 1e-11
 
 
@@ -60,7 +60,8 @@ class ISTFTHead(nn.Module):
         """``frames * hop`` samples."""
         features = self.linear(x.transpose(1, 2)).transpose(1, 2).float()
         log_magnitude, phase = features.chunk(2, dim=1)
-        magnitude = log_magnitude.exp().clamp(max=_MAX_MAGNITUDE)
+        # Bounded before the exponential, which would overflow and have no gradient.
+        magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
         spectrum = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
         out = self._overlapped(spectrum, self.basis) / self._envelope(x.shape[-1])
         return out.to(x.dtype)

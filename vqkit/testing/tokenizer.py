@@ -91,13 +91,35 @@ def check_sizes_come_back(tokenizer: Tokenizer) -> None:
     """Media of any size keep it, with as many tokens as the description says."""
     for size in _sizes(tokenizer):
         tokens = tokenizer.encode([_media(tokenizer, *size)])
-        expected = tokenizer.spec.grid(dict(zip(tokenizer.spec.axes, size, strict=True)))
+        expected = tokenizer.spec.grid(tokens.media[0])
         grid = tuple(tokens.indices.shape[1:-1])
         _require(grid == expected, f"size {size}: grid {grid}, described as {expected}")
         (decoded,) = tokenizer.decode(tokens)
         _require(decoded.shape[1:] == size, f"size {size} came back as {tuple(decoded.shape[1:])}")
         low, high = decoded.aminmax()
         _require(low >= -1 and high <= 1, f"values from {low.item()} to {high.item()}")
+
+
+@_check
+def check_any_sound(tokenizer: Tokenizer) -> None:
+    """Sounds of other rates and channels, silent ones and those of no length keep their shape."""
+    if tokenizer.frontend.sample_rate_hz is None:
+        return
+    rate = tokenizer.frontend.sample_rate_hz
+    for other, channels, length in (
+        (rate, 1, 0),
+        (rate // 2, 2, 999),
+        (rate * 2, 6, 1),
+        (rate, 3, 7),
+    ):
+        sound = 0.1 * torch.ones(channels, length, device=tokenizer.device)
+        for media in (sound, torch.zeros_like(sound)):
+            tokens = tokenizer.encode([media], sample_rate_hz=other)
+            (decoded,) = tokenizer.decode(loads(dumps(tokens)))
+            got = tuple(decoded.shape)
+            _require(
+                got == tuple(media.shape), f"{list(media.shape)} at {other} Hz came back as {got}"
+            )
 
 
 @_check
@@ -208,8 +230,13 @@ def check_bad_input(tokenizer: Tokenizer) -> None:
         _refused(lambda: tokenizer.encode([larger]), "media of another grid")
         _refused(lambda: tokenizer(larger[None]), "a batch of another grid")
     _refused(lambda: tokenizer.encode([]), "no item")
-    _refused(lambda: tokenizer.encode([good[:, :0]]), "an empty side")
-    _refused(lambda: tokenizer.encode([torch.cat([good, good])]), "wrong channels")
+    _refused(lambda: tokenizer.encode([good[:0]]), "no channel")
+    if tokenizer.frontend.sample_rate_hz is None:
+        _refused(lambda: tokenizer.encode([good[:, :0]]), "an empty side")
+        _refused(lambda: tokenizer.encode([torch.cat([good, good])]), "wrong channels")
+        _refused(lambda: tokenizer.encode([good], sample_rate_hz=8000), "a rate of no sound")
+    else:
+        _refused(lambda: tokenizer.encode([good], sample_rate_hz=0), "a rate of 0 Hz")
     _refused(lambda: tokenizer.encode([good * 127.5 + 127.5]), "values of 0 to 255")
     _refused(lambda: tokenizer.encode([good * float("nan")]), "NaN")
     _refused(lambda: tokenizer(good[None, ..., :-1]), "a side that the stride does not divide")
