@@ -6,17 +6,29 @@ from vqkit.tokenizers.converters.dac import (
     dac_to_transformers,
 )
 from vqkit.tokenizers.converters.encodec import (
+    encodec_from_original,
     encodec_from_transformers,
     encodec_to_transformers,
 )
-from vqkit.tokenizers.converters.mimi import mimi_from_transformers, mimi_to_transformers
+from vqkit.tokenizers.converters.mimi import (
+    mimi_from_original,
+    mimi_from_transformers,
+    mimi_to_transformers,
+)
+from vqkit.tokenizers.converters.reading import read_foreign, write_transformers
+from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
 
 __all__ = [
     "dac_from_original",
     "dac_from_transformers",
     "dac_to_transformers",
+    "encodec_from_original",
     "encodec_from_transformers",
     "encodec_to_transformers",
+    "mimi_from_original",
     "mimi_from_transformers",
     "mimi_to_transformers",
+    "read_foreign",
+    "wavtokenizer_from_original",
+    "write_transformers",
 ]

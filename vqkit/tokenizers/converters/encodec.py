@@ -1,4 +1,4 @@
-"""EnCodec of Hugging Face transformers <-> a tokenizer of vqkit."""
+"""EnCodec, of its own library and of transformers <-> a tokenizer of vqkit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +9,18 @@ from vqkit.errors import ConfigError
 from vqkit.nets import ConvStyle, SEANetDecoder, SEANetEncoder
 from vqkit.quantizers import Residual, VectorQuantizer, from_encodec
 from vqkit.tokenizers.audio_frontend import AudioFrontend
+from vqkit.tokenizers.converters.shapes import ORIGINAL_SEANET, seanet_sizes
 from vqkit.tokenizers.converters.state import (
     State,
     below,
     fold_weight_norm,
     load,
+    renamed,
     unfold_weight_norm,
 )
 from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["encodec_from_transformers", "encodec_to_transformers"]
+__all__ = ["encodec_from_original", "encodec_from_transformers", "encodec_to_transformers"]
 
 _PADDING = {"reflect": "reflect", "constant": "zero", "zero": "zero", "replicate": "replicate"}
 
@@ -67,19 +69,36 @@ def encodec_from_transformers(config: Mapping[str, Any], state: State) -> Tokeni
         "num_lstm_layers": config["num_lstm_layers"],
         "style": style,
     }
-    channels = config["audio_channels"]
-    encoder = SEANetEncoder(channels, **sizes)
-    decoder = SEANetDecoder(channels, **sizes)
-    folded = fold_weight_norm(state)
-    load(encoder, below(folded, "encoder."), "EnCodec's encoder")
-    load(decoder, below(folded, "decoder."), "EnCodec's decoder")
-    return Tokenizer(
-        AudioFrontend(config["sampling_rate"], channels),
-        encoder,
-        from_encodec(state),
-        decoder,
-        name="audio/encodec",
-    ).eval()
+    return _assembled(
+        config["audio_channels"], sizes, fold_weight_norm(state), state, config["sampling_rate"]
+    )
+
+
+def encodec_from_original(
+    state: State, *, sample_rate_hz: int = 24_000, style: ConvStyle | None = None
+) -> Tokenizer:
+    """The tokenizer of a checkpoint of ``encodec``, or of ``best_state`` of one of audiocraft.
+
+    Sizes are read from the shapes. What those do not say has the values of EnCodec at 24 kHz.
+
+    Args:
+        state: The state dict.
+        sample_rate_hz: Of the model.
+        style: Causality and padding; without norm, which is multiplied out.
+
+    Raises:
+        ConfigError: Weights that are no such model's, or those of the model at 48 kHz, which
+            normalises chunks of a sound one by one.
+    """
+    flat = renamed(fold_weight_norm(state), ORIGINAL_SEANET)
+    if any(".norm." in name for name in flat):
+        raise ConfigError(
+            "EnCodec: expected a model that takes a sound as a whole, got one that normalises "
+            "chunks, which cannot be converted."
+        )
+    sizes = seanet_sizes(below(flat, "encoder."), style or ConvStyle(norm="none"))
+    channels = flat["encoder.layers.0.conv.weight"].shape[1]
+    return _assembled(channels, sizes, flat, state, sample_rate_hz)
 
 
 def encodec_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -154,3 +173,19 @@ def encodec_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[
             f"{prefix}.inited": codes.new_ones(1),
         }
     return config, state
+
+
+def _assembled(
+    channels: int, sizes: dict[str, Any], folded: State, state: State, sample_rate_hz: int
+) -> Tokenizer:
+    encoder = SEANetEncoder(channels, **sizes)
+    decoder = SEANetDecoder(channels, **sizes)
+    load(encoder, below(folded, "encoder."), "EnCodec's encoder")
+    load(decoder, below(folded, "decoder."), "EnCodec's decoder")
+    return Tokenizer(
+        AudioFrontend(sample_rate_hz, channels),
+        encoder,
+        from_encodec(state),
+        decoder,
+        name="audio/encodec",
+    ).eval()

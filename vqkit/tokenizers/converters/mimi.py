@@ -1,4 +1,4 @@
-"""Mimi of Hugging Face transformers <-> a tokenizer of vqkit."""
+"""Mimi, of moshi and of transformers <-> a tokenizer of vqkit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,11 @@ from vqkit.nets import (
 )
 from vqkit.quantizers import Factorized, Quantizer, Residual, Split, VectorQuantizer, from_mimi
 from vqkit.tokenizers.audio_frontend import AudioFrontend
+from vqkit.tokenizers.converters.shapes import ORIGINAL_SEANET, seanet_sizes
 from vqkit.tokenizers.converters.state import State, below, fold_weight_norm, load, renamed
 from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["mimi_from_transformers", "mimi_to_transformers"]
+__all__ = ["mimi_from_original", "mimi_from_transformers", "mimi_to_transformers"]
 
 # Since version 5.23 the networks stand below the two halves of the model, in memory; files have
 # the flat names.
@@ -38,6 +39,17 @@ _TRANSFORMER = (
     (r"\.self_attn_layer_scale\.scale$", ".gain1"),
     (r"\.mlp_layer_scale\.scale$", ".gain2"),
 )
+_ORIGINAL = (
+    (r"^downsample\.(conv\.){3}", "downsample.conv."),
+    (r"^upsample\.(convtr\.){3}", "upsample.conv."),
+    *ORIGINAL_SEANET,
+    (r"^(en|de)coder_transformer\.transformer\.", r"\1coder_transformer."),
+    (r"\.self_attn\.in_proj_weight$", ".in_proj.weight"),
+    (r"\.self_attn\.in_projs\.0\.", ".in_proj."),
+    (r"\.self_attn\.out_proj(s\.0)?\.", ".out_proj."),
+    (r"\.layer_scale_([12])\.scale$", r".gain\1"),
+)
+_NUM_HEADS, _WINDOW = 8, 250  # of the one model that there is
 _TRANSFORMER_BACK = (
     (r"\.out_proj\.", ".self_attn.o_proj."),
     (r"\.linear([12])\.", r".mlp.fc\1."),
@@ -76,8 +88,6 @@ def mimi_from_transformers(config: Mapping[str, Any], state: State) -> Tokenizer
             f"{config.get('num_key_value_heads')} keys, {heads} heads of {config['head_dim']}."
         )
     flat = renamed(fold_weight_norm(state), _FLAT)
-    # The last step in rate has a convolution twice as wide as the step is long.
-    factor = flat["downsample.conv.weight"].shape[-1] // 2
     style = ConvStyle(
         causal=config["use_causal_conv"],
         padding="zero" if config["pad_mode"] == "constant" else config["pad_mode"],
@@ -99,36 +109,53 @@ def mimi_from_transformers(config: Mapping[str, Any], state: State) -> Tokenizer
         "style": style,
     }
 
-    def transformer() -> CausalTransformer:
-        return CausalTransformer(
-            dim,
-            config["num_hidden_layers"],
-            heads,
-            config["intermediate_size"],
-            config["sliding_window"],
-            config["layer_scale_initial_scale"],
-        )
+    for name in ("encoder_transformer.", "decoder_transformer."):
+        layers = _attention_joined(renamed(below(flat, name), _TRANSFORMER))
+        flat = {key: value for key, value in flat.items() if not key.startswith(name)}
+        flat |= {name + key: value for key, value in layers.items()}
+    transformer = (
+        dim,
+        config["num_hidden_layers"],
+        heads,
+        config["intermediate_size"],
+        config["sliding_window"],
+    )
+    return _assembled(
+        sizes,
+        transformer,
+        flat,
+        state,
+        channels=config["audio_channels"],
+        sample_rate_hz=config["sampling_rate"],
+    )
 
-    channels = config["audio_channels"]
-    encoder = MimiEncoder(SEANetEncoder(channels, **sizes), transformer(), factor)
-    decoder = MimiDecoder(SEANetDecoder(channels, **sizes), transformer(), factor)
-    load(encoder.seanet, below(flat, "encoder."), "Mimi's encoder")
-    load(decoder.seanet, below(flat, "decoder."), "Mimi's decoder")
-    load(encoder.resample, below(flat, "downsample."), "Mimi's last step down")
-    load(decoder.resample, below(flat, "upsample."), "Mimi's first step up")
-    for name, network in (("encoder", encoder), ("decoder", decoder)):
-        load(
-            network.transformer,
-            _attention_joined(renamed(below(flat, f"{name}_transformer."), _TRANSFORMER)),
-            f"the transformer of Mimi's {name}",
-        )
-    return Tokenizer(
-        AudioFrontend(config["sampling_rate"], channels),
-        encoder,
-        from_mimi(state),
-        decoder,
-        name="audio/mimi",
-    ).eval()
+
+def mimi_from_original(
+    state: State, *, num_heads: int = _NUM_HEADS, window: int = _WINDOW
+) -> Tokenizer:
+    """The tokenizer of the weights of ``moshi``.
+
+    There the rotary positions pair neighbouring features, here those of two halves: rows of
+    queries and keys change places.
+
+    Args:
+        state: What its file holds.
+        num_heads: Heads of attention, which shapes do not say.
+        window: Frames that a frame looks at.
+
+    Raises:
+        ConfigError: Weights that are no such model's.
+    """
+    flat = renamed(fold_weight_norm(state), _ORIGINAL)
+    sizes = seanet_sizes(below(flat, "encoder."), ConvStyle(padding="zero", norm="none"))
+    for name, value in flat.items():
+        if name.endswith(".in_proj.weight"):
+            flat[name] = _halves(value, num_heads)
+    layers = below(flat, "encoder_transformer.")
+    hidden_dim = len(layers["layers.0.linear1.weight"])
+    num_layers = sum(name.endswith(".in_proj.weight") for name in layers)
+    transformer = (sizes["dim"], num_layers, num_heads, hidden_dim, window)
+    return _assembled(sizes, transformer, flat, state, channels=1, sample_rate_hz=24_000)
 
 
 def mimi_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -191,6 +218,46 @@ def mimi_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str
     for name, part in (("semantic", quantizer.semantic), ("acoustic", quantizer.acoustic)):
         state |= _part_state(part, f"quantizer.{name}_residual_vector_quantizer")
     return config, state
+
+
+def _assembled(
+    sizes: dict[str, Any],
+    transformer: tuple[int, int, int, int, int],
+    flat: State,
+    state: State,
+    *,
+    channels: int,
+    sample_rate_hz: int,
+) -> Tokenizer:
+    # The last step in rate has a convolution twice as wide as the step is long.
+    factor = flat["downsample.conv.weight"].shape[-1] // 2
+    encoder = MimiEncoder(SEANetEncoder(channels, **sizes), CausalTransformer(*transformer), factor)
+    decoder = MimiDecoder(SEANetDecoder(channels, **sizes), CausalTransformer(*transformer), factor)
+    for network, name, step in ((encoder, "encoder", "down"), (decoder, "decoder", "up")):
+        load(network.seanet, below(flat, f"{name}."), f"Mimi's {name}")
+        load(network.resample, below(flat, f"{step}sample."), f"Mimi's step {step}")
+        load(
+            network.transformer,
+            below(flat, f"{name}_transformer."),
+            f"the transformer of Mimi's {name}",
+        )
+    return Tokenizer(
+        AudioFrontend(sample_rate_hz, channels),
+        encoder,
+        from_mimi(state),
+        decoder,
+        name="audio/mimi",
+    ).eval()
+
+
+def _halves(in_proj: Tensor, num_heads: int) -> Tensor:
+    """Rows of queries and keys from pairs of neighbours to pairs across the halves of a head."""
+    queries, keys, values = in_proj.chunk(3)
+    paired = [
+        rows.unflatten(0, (num_heads, -1, 2)).transpose(1, 2).flatten(0, 2)
+        for rows in (queries, keys)
+    ]
+    return torch.cat([*paired, values])
 
 
 def _attention_joined(state: State) -> dict[str, Tensor]:

@@ -1,0 +1,164 @@
+"""Checkpoints with the names of the libraries themselves, read from files without running them."""
+
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from tests.tokenizers.converters import originals, peers
+from vqkit.errors import ConfigError
+from vqkit.nets import VocosDecoder
+from vqkit.tokenizers import Tokenizer
+from vqkit.tokenizers.converters import mimi_from_original, read_foreign, write_transformers
+from vqkit.tokenizers.converters.mimi import _halves
+from vqkit.tokenizers.converters.state import fold_weight_norm, unfold_weight_norm
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def sound(length, batch=2):
+    generator = torch.Generator().manual_seed(length)
+    return 0.3 * torch.randn(batch, 1, length, generator=generator).clamp(-3, 3)
+
+
+def test_encodec(tmp_path):
+    model = peers.encodec()
+    torch.save(originals.encodec(model), tmp_path / "encodec.th")
+    tokenizer = read_foreign(tmp_path / "encodec.th")
+    x = sound(3000)
+    codes = model.encode(x, bandwidth=model.config.target_bandwidths[-1]).audio_codes[0]
+    tokens = tokenizer.encode(x)
+    assert torch.equal(tokens.indices, codes.transpose(1, 2))
+    theirs = model.decode(codes[None], [None]).audio_values[..., :3000].clamp(-1, 1)
+    torch.testing.assert_close(torch.stack(tokenizer.decode(tokens)), theirs, rtol=0, atol=1e-5)
+
+
+def test_dac(tmp_path):
+    networks, checkpoint = originals.dac()
+    torch.save(checkpoint, tmp_path / "weights.pth")
+    tokenizer = read_foreign(tmp_path / "weights.pth")
+    assert tokenizer.spec.sample_rate_hz == 16_000
+    x = sound(120)
+    torch.testing.assert_close(tokenizer.encoder(x), networks.encoder(x), rtol=1e-5, atol=1e-5)
+    latent = torch.randn(2, 6, 12)
+    theirs = networks.decoder.model(latent)
+    assert theirs.shape[-1] == 118, "an odd stride costs samples"
+    ours = tokenizer.decoder(latent)
+    torch.testing.assert_close(ours, F.pad(theirs, (0, 2)), rtol=1e-5, atol=1e-5)
+
+
+def test_mimi(tmp_path):
+    model = peers.mimi(num_attention_heads=8, num_key_value_heads=8, head_dim=4)
+    state = originals.mimi(model)
+    assert state["encoder_transformer.transformer.layers.0.self_attn.in_proj_weight"].ndim == 2
+    save_file(
+        {name: value.contiguous() for name, value in state.items()}, tmp_path / "m.safetensors"
+    )
+    x = sound(30_000, batch=1)
+    codes = model.encode(x).audio_codes
+    tokenizer = mimi_from_original(state, window=model.config.sliding_window)
+    assert torch.equal(tokenizer.encode(x).indices, codes.transpose(1, 2))
+    # The window of the file's one model is longer than these frames: nothing else differs.
+    assert read_foreign(tmp_path / "m.safetensors").encoder.transformer.window == 250
+
+
+def test_rows_for_neighbouring_pairs_become_rows_for_halves():
+    """Scores of attention with rotations of neighbours and, of the new rows, of halves."""
+    heads, size, frames = 2, 6, 5
+    weight, x = torch.randn(3 * 12, 12), torch.randn(frames, 12)
+    angles = torch.arange(frames)[:, None] / 10_000 ** (torch.arange(0, size, 2) / size)
+    turn = torch.polar(torch.ones_like(angles), angles)[:, None]
+    q, k = ((x @ rows.mT).view(frames, heads, size // 2, 2) for rows in weight.chunk(3)[:2])
+    neighbours = [torch.view_as_real(torch.view_as_complex(y) * turn).flatten(2) for y in (q, k)]
+    halves = []
+    for rows in _halves(weight, heads).chunk(3)[:2]:
+        first, second = (x @ rows.mT).view(frames, heads, size).chunk(2, dim=-1)
+        turned = torch.complex(first, second) * turn
+        halves.append(torch.cat([turned.real, turned.imag], dim=-1))
+    scores = [torch.einsum("ihd,jhd->hij", *pair) for pair in (neighbours, halves)]
+    torch.testing.assert_close(scores[0], scores[1])
+
+
+def test_wavtokenizer(tmp_path):
+    decoder = VocosDecoder(16, width=32, hidden_dim=48, num_layers=2, hop=320, n_fft=1280).eval()
+    for parameter in decoder.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape))
+    model, checkpoint = originals.wavtokenizer(decoder)
+    torch.save(checkpoint, tmp_path / "wavtokenizer.ckpt")
+    tokenizer = read_foreign(tmp_path / "wavtokenizer.ckpt")
+    x = sound(2000)
+    codes = model.encode(x, bandwidth=0.45).audio_codes[0]
+    tokens = tokenizer.encode(x)
+    assert torch.equal(tokens.indices, codes.transpose(1, 2))
+    latent = model.quantizer.decode(codes.transpose(0, 1))
+    torch.testing.assert_close(tokenizer.decoder(latent), decoder(latent), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["encodec", "dac", "mimi"])
+def test_through_folders_and_back(kind, tmp_path):
+    model = peers.dac([2, 4]) if kind == "dac" else getattr(peers, kind)()
+    model.save_pretrained(tmp_path / "theirs")
+    tokenizer = read_foreign(tmp_path / "theirs")
+    tokenizer.save_pretrained(tmp_path / "ours")
+    loaded = Tokenizer.from_pretrained(tmp_path / "ours")
+    x = sound(4000, batch=1)
+    assert loaded.encode(x).same_as(tokenizer.encode(x))
+    write_transformers(loaded, tmp_path / "back")
+    again = type(model).from_pretrained(tmp_path / "back").eval()
+    assert torch.equal(again.encode(x).audio_codes, model.encode(x).audio_codes)
+
+
+def test_weight_norm_there_and_back():
+    weight = torch.randn(4, 3, 5)
+    unfolded = unfold_weight_norm({"a.weight": weight, "a.bias": torch.ones(3)}, ["a"])
+    assert unfolded["a.parametrizations.weight.original0"].shape == (4, 1, 1)
+    folded = fold_weight_norm(unfolded)
+    assert sorted(folded) == ["a.bias", "a.weight"]
+    torch.testing.assert_close(folded["a.weight"], weight)
+    with pytest.raises(ConfigError, match=r"'a.weight_v' beside 'a.weight_g'"):
+        fold_weight_norm({"a.weight_g": weight})
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_files_that_are_no_models(tmp_path, capsys):
+    (tmp_path / "bomb.th").write_bytes(pickle.dumps({"encoder.model.0": Bomb()}))
+    torch.save({"encoder.model.0": torch.ones(1)}, tmp_path / "other.th")
+    torch.save([1, 2], tmp_path / "list.th")
+    (tmp_path / "damaged.safetensors").write_bytes(b"12345678")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text('{"model_type": "bert"}')
+    for name, message in (
+        ("bomb.th", "expected a file of weights"),
+        ("other.th", "expected convolutions"),
+        ("list.th", "expected a state dict, got list"),
+        ("damaged.safetensors", "damaged"),
+        ("absent.th", "no such file"),
+        ("folder", "'bert'"),
+        (".", "expected config.json"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read_foreign(tmp_path / name)
+    assert capsys.readouterr().out == ""
+
+
+def test_models_that_cannot_be_converted_say_why():
+    from vqkit.tokenizers.converters import encodec_from_transformers
+
+    model = peers.encodec(norm_type="time_group_norm", use_causal_conv=False, audio_channels=2)
+    config = model.config.to_dict() | {"normalize": True, "chunk_length_s": 1.0}
+    with pytest.raises(ConfigError, match=r"normalises chunks of 1.0 s"):
+        encodec_from_transformers(config, model.state_dict())
+    state = dict(peers.encodec().state_dict())
+    del state["encoder.layers.0.conv.bias"]
+    with pytest.raises(ConfigError, match=r"layers\.0\.conv\.bias"):
+        encodec_from_transformers(peers.encodec().config.to_dict(), state)

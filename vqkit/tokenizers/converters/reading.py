@@ -1,0 +1,140 @@
+"""Which library a model is of, told by what lies there; nothing in it is run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vqkit.errors import ConfigError
+from vqkit.tokenizers.converters.dac import (
+    dac_from_original,
+    dac_from_transformers,
+    dac_to_transformers,
+)
+from vqkit.tokenizers.converters.encodec import (
+    encodec_from_original,
+    encodec_from_transformers,
+    encodec_to_transformers,
+)
+from vqkit.tokenizers.converters.mimi import (
+    mimi_from_original,
+    mimi_from_transformers,
+    mimi_to_transformers,
+)
+from vqkit.tokenizers.converters.state import State
+from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.folder import CONFIG_FILE, WEIGHTS_FILE, replace_file
+from vqkit.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["read_foreign", "write_transformers"]
+
+_FROM_TRANSFORMERS = {
+    "encodec": encodec_from_transformers,
+    "dac": dac_from_transformers,
+    "mimi": mimi_from_transformers,
+}
+_TO_TRANSFORMERS = {
+    "SEANetEncoder": encodec_to_transformers,
+    "DACEncoder": dac_to_transformers,
+    "MimiEncoder": mimi_to_transformers,
+}
+
+
+def read_foreign(path: Path) -> Tokenizer:
+    """Read a model of another library.
+
+    A folder of transformers (EnCodec, DAC, Mimi), or a file of weights of EnCodec (``.th``), of
+    descript-audio-codec (``.pth``), of moshi (``.safetensors``) or of WavTokenizer (``.ckpt``).
+    Pickled files are read by torch's reader of weights alone, which runs nothing.
+
+    Raises:
+        ConfigError: There is no such model, or it is damaged or of no kind that is known.
+    """
+    try:
+        if path.is_dir():
+            return _from_folder(path)
+        return _from_file(path)
+    except KeyError as error:
+        raise ConfigError(f"Model {path}: expected {error.args[0]!r} in it, found none.") from error
+
+
+def write_transformers(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a folder that transformers loads: ``config.json`` and ``model.safetensors``.
+
+    Raises:
+        ConfigError: A tokenizer of no kind that transformers has.
+    """
+    from safetensors.torch import save
+
+    kind = type(tokenizer.encoder).__name__
+    if kind not in _TO_TRANSFORMERS:
+        raise ConfigError(
+            f"Writing for transformers: expected an encoder of {sorted(_TO_TRANSFORMERS)}, got "
+            f"{kind}."
+        )
+    config, state = _TO_TRANSFORMERS[kind](tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+    replace_file(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    replace_file(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _from_folder(path: Path) -> Tokenizer:
+    try:
+        config = json.loads((path / CONFIG_FILE).read_bytes())
+    except FileNotFoundError as error:
+        raise ConfigError(f"Model {path}: expected {CONFIG_FILE} in it, found none.") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"Model {path}: {CONFIG_FILE} is no JSON ({error}).") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in _FROM_TRANSFORMERS:
+        raise ConfigError(
+            f"Model {path}: expected model_type {sorted(_FROM_TRANSFORMERS)} in {CONFIG_FILE}, got "
+            f"{kind!r}."
+        )
+    return _FROM_TRANSFORMERS[kind](config, _safetensors(path / WEIGHTS_FILE))
+
+
+def _from_file(path: Path) -> Tokenizer:
+    if path.suffix == ".safetensors":
+        return _of_state(_safetensors(path), path)
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"Model {path}: there is no such file.") from error
+    # What is wrong with a file shows in the reader as an error of any kind.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"Model {path}: expected a file of weights ({reason}).") from error
+    if not isinstance(loaded, Mapping):
+        raise ConfigError(f"Model {path}: expected a state dict, got {type(loaded).__name__}.")
+    if "metadata" in loaded and "state_dict" in loaded:
+        return dac_from_original(loaded["metadata"]["kwargs"], loaded["state_dict"])
+    return _of_state(loaded.get("state_dict", loaded.get("best_state", loaded)), path)
+
+
+def _of_state(state: State, path: Path) -> Tokenizer:
+    names = set(state)
+    if any(name.startswith("feature_extractor.encodec.") for name in names):
+        return wavtokenizer_from_original(state)
+    if any(name.startswith("encoder_transformer.") for name in names):
+        return mimi_from_original(state)
+    if any(name.startswith("encoder.model.") for name in names):
+        return encodec_from_original(state)
+    raise ConfigError(
+        f"Model {path}: expected weights of EnCodec, DAC, Mimi or WavTokenizer, got names below "
+        f"{sorted({name.split('.')[0] for name in names})[:8]}."
+    )
+
+
+def _safetensors(path: Path) -> State:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"Model {path.parent}: expected {path.name}, found none.") from error
+    except SafetensorError as error:
+        raise ConfigError(f"Model {path}: the file is damaged ({error}).") from error

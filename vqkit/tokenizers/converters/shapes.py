@@ -1,0 +1,57 @@
+"""What the shapes of SEANet's weights say of it, where no configuration does."""
+
+import re
+from typing import Any
+
+from vqkit.errors import ConfigError
+from vqkit.nets import ConvStyle
+from vqkit.tokenizers.converters.state import State
+
+__all__ = ["ORIGINAL_SEANET", "seanet_sizes"]
+
+ORIGINAL_SEANET = (
+    (r"^((?:.*\.)?(?:en|de)coder)\.model\.", r"\1.layers."),
+    (r"\.conv\.norm\.", ".norm."),
+    (r"\.convtr\.norm\.", ".norm."),
+    (r"\.conv\.conv\.", ".conv."),
+    (r"\.convtr\.convtr\.", ".conv."),
+)
+"""Names in EnCodec, audiocraft, moshi and WavTokenizer to those of vqkit and transformers."""
+
+_NUMBERED = re.compile(r"layers\.(\d+)\.conv\.weight")
+
+
+def seanet_sizes(encoder: State, style: ConvStyle) -> dict[str, Any]:
+    """Arguments of ``SEANetEncoder`` and ``SEANetDecoder`` but for the channels.
+
+    Args:
+        encoder: State of the encoder, weight norm multiplied out, names as vqkit has them.
+        style: What the shapes do not say.
+
+    Raises:
+        ConfigError: No such encoder.
+    """
+    numbers = sorted(int(m[1]) for name in encoder if (m := _NUMBERED.fullmatch(name)))
+    if len(numbers) < 2 or numbers[0] != 0:
+        raise ConfigError(
+            f"SEANet weights: expected convolutions layers.0 and more, got {sorted(encoder)[:6]}."
+        )
+    convolutions = [encoder[f"layers.{number}.conv.weight"] for number in numbers]
+    first, *strided, last = convolutions
+    blocks = [
+        name for name in encoder if re.fullmatch(r"layers\.\d+\.block\.1\.conv\.weight", name)
+    ]
+    if not blocks or not strided:
+        raise ConfigError("SEANet weights: expected residual blocks and strides, got none.")
+    narrow = encoder["layers.1.block.1.conv.weight"]
+    return {
+        "dim": last.shape[0],
+        "num_filters": first.shape[0],
+        "strides": tuple(weight.shape[-1] // 2 for weight in strided),
+        "kernels": (first.shape[-1], narrow.shape[-1], last.shape[-1]),
+        "num_blocks": len(blocks) // len(strided),
+        "compress": narrow.shape[1] // narrow.shape[0],
+        "learned_shortcut": any(".shortcut." in name for name in encoder),
+        "num_lstm_layers": sum(".lstm.weight_ih_l" in name for name in encoder),
+        "style": style,
+    }
