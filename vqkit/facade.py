@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.files import CodingResources, TokenFileInfo, read_tokens, write_tokens
-from vqkit.media import ImageFileSource, read_image
+from vqkit.media import MediaSource, read_image
 from vqkit.shapes import Float
 from vqkit.tokenizers import Tokenizer, Tokens
 
@@ -61,7 +61,7 @@ def save(
     return write_tokens(tokens, path, overwrite=overwrite, resources=_resources(model))
 
 
-def encode(media: Tensor | ImageFileSource, model: Model) -> Tokens:
+def encode(media: Tensor | MediaSource, model: Model) -> Tokens:
     """Turn one image into tokens.
 
     Args:

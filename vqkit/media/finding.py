@@ -1,13 +1,14 @@
-"""Image files in folders, in an order that does not depend on the machine."""
+"""Media files in folders, in an order that does not depend on the machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vqkit.errors import MediaError
+from vqkit.media.audio_formats import has_audio_suffix
 from vqkit.media.formats import has_image_suffix
 
-__all__ = ["find_images", "walk_images"]
+__all__ = ["find_audio", "find_images", "walk_audio", "walk_images"]
 
 
 def find_images(path: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
@@ -27,10 +28,19 @@ def find_images(path: str | os.PathLike[str], *, recursive: bool = True) -> list
     Raises:
         MediaError: there is no such path, or a folder may not be read.
     """
-    root = Path(path)
-    return sorted(
-        walk_images(root, recursive=recursive), key=lambda file: file.relative_to(root).parts
-    )
+    return _sorted(walk_images(path, recursive=recursive), path)
+
+
+def find_audio(path: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
+    """List the audio files in a folder as :func:`find_images` lists images.
+
+    Videos are found as well where their ending is one of ``AUDIO_SUFFIXES``; whether they have
+    sound is seen when they are read.
+
+    Raises:
+        MediaError: there is no such path, or a folder may not be read.
+    """
+    return _sorted(walk_audio(path, recursive=recursive), path)
 
 
 def walk_images(path: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Path]:
@@ -41,18 +51,36 @@ def walk_images(path: str | os.PathLike[str], *, recursive: bool = True) -> Iter
     Raises:
         MediaError: there is no such path, or a folder may not be read.
     """
-    root = Path(path)
+    return _walk(Path(path), "images", has_image_suffix, recursive)
+
+
+def walk_audio(path: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Path]:
+    """Yield what :func:`find_audio` lists, folder by folder and in no order that is promised.
+
+    Raises:
+        MediaError: there is no such path, or a folder may not be read.
+    """
+    return _walk(Path(path), "audio files", has_audio_suffix, recursive)
+
+
+def _sorted(files: Iterator[Path], root: str | os.PathLike[str]) -> list[Path]:
+    return sorted(files, key=lambda file: file.relative_to(root).parts)
+
+
+def _walk(
+    root: Path, kind: str, is_wanted: Callable[[Path], bool], recursive: bool
+) -> Iterator[Path]:
     if root.is_file():
         yield root
     elif root.exists():
-        yield from (file for file in _walk(root, recursive) if has_image_suffix(file))
+        yield from (file for file in _files_below(root, kind, recursive) if is_wanted(file))
     else:
-        raise MediaError(f"Cannot list the images in {str(path)!r}: there is no such path.")
+        raise MediaError(f"Cannot list the {kind} in {str(root)!r}: there is no such path.")
 
 
-def _walk(root: Path, recursive: bool) -> Iterator[Path]:
+def _files_below(root: Path, kind: str, recursive: bool) -> Iterator[Path]:
     def stop(error: OSError) -> None:
-        raise MediaError(f"Cannot list the images in {error.filename!r}: {error.strerror}.")
+        raise MediaError(f"Cannot list the {kind} in {error.filename!r}: {error.strerror}.")
 
     entered: set[str] = set()
     for folder, subfolders, files in os.walk(root, onerror=stop, followlinks=True):

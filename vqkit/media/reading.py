@@ -2,11 +2,9 @@
 
 import io
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 from PIL import Image, ImageFile
 from torch import Tensor
@@ -23,31 +21,20 @@ from vqkit.media.pixels import (
     tensor_of,
     unreadable,
 )
+from vqkit.media.sources import MediaSource, name_of, opened
 from vqkit.shapes import Float
 
-__all__ = ["MAX_PIXELS", "ImageFileSource", "image_size", "is_image", "read_image"]
+__all__ = ["MAX_PIXELS", "image_size", "is_image", "read_image"]
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest image that is decoded unless the caller says otherwise: 16384 x 16384."""
 
 
-@runtime_checkable
-class BinaryReader(Protocol):
-    """Whatever bytes can be read from: an open file, a pipe, an answer of a server."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read up to so many bytes, or all there are."""
-        ...
-
-
-ImageFileSource = str | os.PathLike[str] | bytes | BinaryReader
-"""A path, the bytes of a file, or a binary stream (read from where it stands to its end)."""
-
 _logger = logging.getLogger(__name__)
 
 
 def read_image(
-    source: ImageFileSource,
+    source: MediaSource,
     *,
     channels: int = 3,
     alpha: Alpha = "white",
@@ -98,7 +85,7 @@ def read_image(
     return upright(tensor_of(samples, channels, alpha, name), orientation).contiguous()
 
 
-def image_size(source: ImageFileSource) -> tuple[int, int]:
+def image_size(source: MediaSource) -> tuple[int, int]:
     """Read (height, width) of an image as ``read_image`` would return it, without its pixels.
 
     Raises:
@@ -115,7 +102,7 @@ def image_size(source: ImageFileSource) -> tuple[int, int]:
     return (width, height) if swaps_sides(orientation) else (height, width)
 
 
-def is_image(source: ImageFileSource) -> bool:
+def is_image(source: MediaSource) -> bool:
     """Whether the file begins like one that ``read_image`` reads; what cannot be opened is none.
 
     Example:
@@ -130,11 +117,11 @@ def is_image(source: ImageFileSource) -> bool:
 
 
 @contextmanager
-def _identified(source: ImageFileSource) -> Iterator[tuple[io.BufferedIOBase, ImageFormat, str]]:
+def _identified(source: MediaSource) -> Iterator[tuple[io.BufferedIOBase, ImageFormat, str]]:
     """Open a source at its first byte; any failure below becomes a MediaError that names it."""
-    name = _name_of(source)
+    name = name_of(source)
     try:
-        with _opened(source) as stream:
+        with opened(source) as stream:
             head = stream.read(HEAD_BYTES)
             image_format = identify(head)
             if image_format is None:
@@ -152,26 +139,6 @@ def _identified(source: ImageFileSource) -> Iterator[tuple[io.BufferedIOBase, Im
         damage = f"it is damaged or cut short ({error or type(error).__name__})"
         # Only the operating system's own errors carry a text of this kind.
         raise unreadable(name, getattr(error, "strerror", None) or damage) from error
-
-
-@contextmanager
-def _opened(source: ImageFileSource) -> Iterator[io.BufferedIOBase]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)):
-        with Path(source).open("rb") as file:
-            yield file
-    else:
-        # Decoders seek from the first byte: a stream that stands elsewhere is copied.
-        yield io.BytesIO(source.read())
-
-
-def _name_of(source: ImageFileSource) -> str:
-    if isinstance(source, bytes):
-        return "<bytes>"
-    if isinstance(source, (str, os.PathLike)):
-        return repr(str(source))
-    return str(getattr(source, "name", "<stream>"))
 
 
 def _why_not_ours(head: bytes) -> str:

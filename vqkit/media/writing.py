@@ -1,10 +1,7 @@
 """Tensors in [-1, 1] -> image files."""
 
 import io
-import os
-import secrets
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, MediaError, ShapeError
 from vqkit.media.formats import IMAGE_FORMATS
+from vqkit.media.targets import MediaTarget, check_free, suffix_of, write_whole
 from vqkit.shapes import Float
 
 __all__ = ["write_image"]
@@ -23,18 +21,9 @@ _WRITABLE = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
 _DEFAULT_JPEG_QUALITY = 95
 
 
-@runtime_checkable
-class BinaryWriter(Protocol):
-    """Whatever bytes can be written to: an open file, a pipe."""
-
-    def write(self, data: bytes, /) -> object:
-        """Write all of the bytes."""
-        ...
-
-
 def write_image(
     image: Float[Tensor, "channels height width"],
-    target: str | os.PathLike[str] | BinaryWriter,
+    target: MediaTarget,
     *,
     format: str | None = None,
     quality: int | None = None,
@@ -70,29 +59,12 @@ def write_image(
     pillow_format = _format_of(target, format)
     settings = _settings(pillow_format, quality)
     data = _encoded(Image.fromarray(_levels(image)), pillow_format, settings)
-    if not isinstance(target, (str, os.PathLike)):
-        target.write(data)
-        return
-
-    path = Path(target)
-    if path.exists() and not overwrite:
-        raise MediaError(f"Cannot write {str(path)!r}: the file exists. Allow it with overwrite.")
-    # A name of its own, so that two writers never share a file and long names stay legal.
-    temporary = path.with_name(f".vqkit-{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise MediaError(f"Cannot write {str(path)!r}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_free(target, overwrite)
+    write_whole(data, target)
 
 
-def _format_of(target: str | os.PathLike[str] | BinaryWriter, format: str | None) -> str:
-    is_path = isinstance(target, (str, os.PathLike))
-    suffix = Path(target).suffix.lower() if is_path else ""  # type: ignore[arg-type]
-    asked = suffix if format is None else f".{format.lower().removeprefix('.')}"
+def _format_of(target: MediaTarget, format: str | None) -> str:
+    asked = suffix_of(target) if format is None else f".{format.lower().removeprefix('.')}"
     if not asked:
         return "PNG"
     for name in _WRITABLE:
