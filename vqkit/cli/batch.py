@@ -9,14 +9,15 @@ from typing import Any
 from vqkit.cli.console import Console, explain, named_reason, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.progress import progress_bar
+from vqkit.cli.rates import rate_words
 from vqkit.cli.targets import Job
 from vqkit.errors import VqkitError
 
 __all__ = ["BatchOutcome", "ItemOutcome", "list_planned", "report", "run_batch"]
 
 Facts = Mapping[str, Any]
-"""What is known of one item when it is done, as JSON types. ``size_bytes`` and ``num_pixels`` are
-added up for the summary; ``is_damaged`` says that an input was done in part."""
+"""What is known of one item when it is done, as JSON types. ``size_bytes``, ``num_pixels`` and
+``media_seconds`` are added up for the summary; ``is_damaged`` says that an input was done in part."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class BatchOutcome:
         is_damaged = any(item.facts.get("is_damaged") for item in self.items)
         return ExitStatus.SOME_FAILED if self.failures or is_damaged else ExitStatus.DONE
 
-    def total(self, fact: str) -> int | None:
+    def total(self, fact: str) -> Any:
         """Sum of a fact over the inputs that are done; None where it is not known of all."""
         values = [item.facts.get(fact) for item in self.items if item.error is None]
         known = [value for value in values if value is not None]
@@ -74,6 +75,21 @@ class BatchOutcome:
         size_bytes, num_pixels = self.total("size_bytes"), self.total("num_pixels")
         return 8 * size_bytes / num_pixels if size_bytes is not None and num_pixels else None
 
+    @property
+    def media_seconds(self) -> float | None:
+        """Of all sounds together."""
+        return self.total("media_seconds")
+
+    def rates(self) -> dict[str, float | None]:
+        """Bits per pixel, or of sounds bits per second, and how much faster they were than time."""
+        if self.media_seconds is None:
+            return {"bits_per_pixel": self.bits_per_pixel}
+        size_bytes = self.total("size_bytes")
+        return {
+            "bits_per_second": 8 * size_bytes / self.media_seconds if size_bytes else None,
+            "times_real_time": self.media_seconds / max(self.seconds, 1e-9),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {
@@ -83,7 +99,7 @@ class BatchOutcome:
             "interrupted": self.interrupted,
             "seconds": self.seconds,
             "size_bytes": self.total("size_bytes"),
-            "bits_per_pixel": self.bits_per_pixel,
+            **self.rates(),
             "items": [item.to_dict() for item in self.items],
         }
 
@@ -201,11 +217,13 @@ def _summary(outcome: BatchOutcome, done: str, means: str) -> str:
     rate = outcome.num_done / max(outcome.seconds, 1e-9)
     words = (done, count, means, f"in {outcome.seconds:.1f} s ({rate:.1f} files/s)")
     text = " ".join(word for word in words if word)
-    size_bytes, bits_per_pixel = outcome.total("size_bytes"), outcome.bits_per_pixel
+    size_bytes, rates = outcome.total("size_bytes"), outcome.rates()
     if size_bytes is not None:
         text += f": {size_bytes:,} bytes"
-    if bits_per_pixel is not None:
-        text += f", {bits_per_pixel:.4f} bits per pixel"
+    if (rate := rate_words(rates)) is not None:
+        text += f", {rate}"
+    if (speed := rates.get("times_real_time")) is not None:
+        text += f", {speed:.1f} times real time"
     return f"{text}."
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from vqkit.cli.batch import report, run_batch
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import picture_path, write_media
+from vqkit.cli.media import DEFAULT_FORMATS, media_path, write_media
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import OUTPUT_FORMATS
 from vqkit.cli.sources import Source
@@ -36,10 +36,10 @@ class SampleSource(Source):
 
 def decode(location: str, arguments: argparse.Namespace, console: Console) -> int:
     """Decode the samples that were named, or all."""
-    format = arguments.format or "png"
+    dataset = TokenDataset(location)
+    format = arguments.format or DEFAULT_FORMATS.get(dataset.manifest.header.modality, "png")
     if format not in OUTPUT_FORMATS:
         raise UsageError(f"--format {format}: expected one of {', '.join(OUTPUT_FORMATS)}.")
-    dataset = TokenDataset(location)
     places = _places(dataset, arguments.key)
     models = ModelLoader(arguments, console)
     if arguments.model is not None:
@@ -59,7 +59,7 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         tokens = dataset.tokens(places[key])
         tokenizer = models.maker_of(tokens)
         media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
-        write_media(media, target, format)
+        write_media(media, tokens.media[0], target, format)
         assert target.path is not None
         written.add(target.path)
         console.detail(printable(f"{key} -> {target.name}"))
@@ -70,7 +70,7 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         Job(
             SampleSource(None, key=key),
             Target(
-                folder / picture_path(path_of_key(key), format),
+                folder / media_path(path_of_key(key), format),
                 force=bool(arguments.force),
                 make_folder=True,
             ),

@@ -5,7 +5,7 @@ from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import output_format, picture_path, write_media
+from vqkit.cli.media import default_format, media_path, output_format, write_media
 from vqkit.cli.model_search import MODELS_VARIABLE
 from vqkit.cli.models import ModelLoader, resolve
 from vqkit.cli.options import (
@@ -17,7 +17,7 @@ from vqkit.cli.options import (
     add_token_files,
 )
 from vqkit.cli.partial import decode_part, parse_part, recover_token_file
-from vqkit.cli.sources import expand, find_token_files
+from vqkit.cli.sources import Source, expand, find_token_files
 from vqkit.cli.targets import Job, plan
 from vqkit.cli.tokens import conceal, read_token_file
 
@@ -45,8 +45,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "--part",
         type=parse_part,
         metavar="AXIS=FIRST:END,...",
-        help="decode a part of the media alone, as in height=0:256,width=64:128, in pixels; of the "
-        "file no more is read than it needs",
+        help="decode a part of the media alone, as in height=0:256,width=64:128, in pixels, or "
+        "time=0:48000, in samples at the model's rate; of the file no more is read than it needs",
     )
     what.add_argument(
         "--recover",
@@ -60,7 +60,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
     add_output_options(
         parser,
-        default="Default: beside each input, photo.jpg.vqt as photo.png.",
+        default="Default: beside each input, photo.jpg.vqt as photo.png, talk.mp3.vqt as talk.wav.",
         format=True,
     )
     add_batch_options(parser)
@@ -72,7 +72,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         arguments.files, find_token_files, recursive=arguments.recursive, what="token files"
     )
     format = output_format(arguments)
-    jobs = plan(sources, arguments, lambda path: picture_path(path, format))
+
+    def format_of(source: Source) -> str:
+        return format or default_format(source.path)
+
+    jobs = plan(sources, arguments, lambda path, source: media_path(path, format_of(source)))
     if arguments.dry_run:
         if arguments.model is not None:
             resolve(arguments.model)
@@ -85,7 +89,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target = job.written
         target.refuse_existing()
         if arguments.part is not None:
-            media, tokenizer, facts = decode_part(
+            media, size, tokenizer, facts = decode_part(
                 job.source, arguments.part, arguments.codebooks, models
             )
         else:
@@ -98,7 +102,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             if not arguments.no_conceal:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
             media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
-        write_media(media, target, format)
+            size = tokens.media[0]
+        write_media(media, size, target, format_of(job.source))
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
 

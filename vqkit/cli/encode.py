@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
-from vqkit.cli.codebooks import check_codebooks
+from vqkit.cli.codebooks import num_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.encode_dataset import (
     add_dataset_options,
     refuse_dataset_options,
     run_dataset,
 )
-from vqkit.cli.media import facts_of, find_media, read_media, refuse_picture_name
-from vqkit.cli.models import ModelLoader, resolve
+from vqkit.cli.media import facts_of, finder_of, read_media, refuse_media_name
+from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
     add_batch_options,
@@ -23,7 +23,8 @@ from vqkit.cli.options import (
     add_output_options,
     positive,
 )
-from vqkit.cli.sources import TOKEN_SUFFIX, expand
+from vqkit.cli.rates import rate_words
+from vqkit.cli.sources import TOKEN_SUFFIX, Source, expand
 from vqkit.cli.targets import Job, plan
 
 __all__ = ["add_parser", "run"]
@@ -45,7 +46,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
-    add_codebooks_option(parser, "write")
+    add_codebooks_option(parser, "write", bitrate=True)
     parser.add_argument(
         "--coder",
         choices=("auto", _PORTABLE, "archive", "fixed"),
@@ -75,15 +76,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.dataset is not None:
         return run_dataset(arguments, console)
     refuse_dataset_options(arguments)
-    sources = expand(arguments.media, find_media, recursive=arguments.recursive, what="images")
-    refuse_picture_name(arguments.output)
+    find, what = finder_of(modality_here(arguments.model))
+    sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
+    refuse_media_name(arguments.output)
     jobs = plan(sources, arguments, _token_file)
     if arguments.dry_run:
         resolve(arguments.model)
         return list_planned(jobs, arguments, console)
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
-    check_codebooks(tokenizer, arguments.codebooks)
+    codebooks = num_codebooks(tokenizer, arguments)
     from vqkit.files import CodingResources, write_tokens
 
     is_portable = arguments.coder == _PORTABLE
@@ -94,7 +96,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target = job.written
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
-        tokens = tokenizer.encode([media]).first_codebooks(arguments.codebooks)
+        tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
+        tokens = tokens.first_codebooks(codebooks)
         info = write_tokens(
             tokens,
             target.open(),
@@ -106,7 +109,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         facts = facts_of(info)
         console.detail(
             f"{printable(job.source.name)} -> {printable(target.name)}: {facts['num_tokens']:,} "
-            f"tokens, {facts['size_bytes']:,} bytes, {facts['bits_per_pixel']:.4f} bits per pixel"
+            f"tokens, {facts['size_bytes']:,} bytes, {rate_words(facts)}"
         )
         return facts
 
@@ -125,5 +128,5 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
 
 
-def _token_file(path: Path) -> Path:
+def _token_file(path: Path, source: Source) -> Path:
     return path.with_name(path.name + TOKEN_SUFFIX)

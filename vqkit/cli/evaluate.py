@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vqkit.cli.console import Console, explain, named_reason, printable
 from vqkit.cli.exit_status import ExitStatus
-from vqkit.cli.media import find_media, read_media
+from vqkit.cli.media import finder_of, read_media
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import (
     Parser,
@@ -81,7 +81,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             f"{str(folder / REPORT_FILE)!r} exists. Overwrite it with -f, or choose another folder."
         )
-    sources = expand(arguments.media, find_media, recursive=arguments.recursive, what="images")
+    find, what = finder_of("image")
+    sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
     sources = sources[: arguments.limit]
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
@@ -157,7 +158,7 @@ class _Images:
     def _read(self, source: Source) -> "Tensor":
         if source.problem:
             raise VqkitError(source.problem)
-        return read_media(source, self.tokenizer, self.alpha)
+        return read_media(source, self.tokenizer, self.alpha).tensor
 
 
 def _common_name(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import run_batch
 from vqkit.cli.console import Console, explain, printable
-from vqkit.cli.media import num_pixels_of
+from vqkit.cli.rates import extent_of, rate_facts, rate_words
 from vqkit.cli.model_search import find_fingerprint, find_named, model_folder
 from vqkit.cli.options import Parser, add_talk_options
 from vqkit.cli.sources import Source, expand, find_token_files
@@ -100,7 +100,10 @@ def _describe_rates(content: Path | bytes, info: "TokenFileInfo") -> dict[str, A
 
 
 def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
-    num_pixels = num_pixels_of(info.media)
+    _, extent = extent_of(info.media)
+    nominal = info.nominal_bits / extent if extent else None
+    rates = rate_facts(info.media, info.size_bytes)
+    rates |= {f"nominal_{name}": nominal for name in rates if name.startswith("bits_per_")}
     model = find_fingerprint(info.tokenizer, info.fingerprint)
     return {
         "kind": "token file",
@@ -120,8 +123,7 @@ def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
         "overhead_bytes": info.overhead_bytes,
         "num_chunks": info.num_chunks,
         "nominal_bits": info.nominal_bits,
-        "bits_per_pixel": 8 * info.size_bytes / num_pixels if num_pixels else None,
-        "nominal_bits_per_pixel": info.nominal_bits / num_pixels if num_pixels else None,
+        **rates,
         "token_hash": info.token_hash,
         "streams": [
             {
@@ -163,6 +165,8 @@ def _describe_model(folder: Path) -> dict[str, Any]:
         "codebook_sizes": list(spec.codebook_sizes),
         "bits_per_position": spec.bits_per_position,
         "nominal_bits_per_pixel": spec.bits_per_pixel,
+        "nominal_bits_per_second": spec.bits_per_second,
+        "sample_rate_hz": spec.sample_rate_hz,
         "weights_bytes": weights.stat().st_size if weights.is_file() else None,
         "parts": {
             name: part["_target_"]
@@ -194,6 +198,9 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         }
         if facts["modality"] == "image":
             rows["rate"] += f", {facts['nominal_bits_per_pixel']:.4f} bits per pixel"
+        if facts["nominal_bits_per_second"] is not None:
+            rows["media"] += f", {facts['sample_rate_hz']} Hz"
+            rows["rate"] += f", {facts['nominal_bits_per_second'] / 1000:.3f} kbit/s"
         return rows
     rows = {
         **head,
@@ -212,11 +219,9 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             f"({stream['nominal_bits'] / 8:,.0f} nominal)"
         )
     rows |= _rate_rows(facts)
-    if facts["bits_per_pixel"] is not None:
-        rows["rate"] = (
-            f"{facts['bits_per_pixel']:.4f} bits per pixel "
-            f"({facts['nominal_bits_per_pixel']:.4f} nominal)"
-        )
+    if (rate := rate_words(facts)) is not None:
+        nominal = {k.removeprefix("nominal_"): v for k, v in facts.items() if "nominal_" in k}
+        rows["rate"] = f"{rate} ({rate_words(nominal)} nominal)"
     rows["token hash"] = facts["token_hash"]
     return rows
 

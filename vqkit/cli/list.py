@@ -99,9 +99,14 @@ def _models() -> Rows:
 
     return {
         str(model.path): f"{model.spec.name} ({model.spec.fingerprint}), "
-        f"{model.spec.bits_per_pixel:.4f} bits per pixel"
+        f"{_rate(model.spec)}"
         for model in local_models()
     }
+
+
+def _rate(spec: "TokenizerSpec") -> str:
+    rates = {"bits_per_second": spec.bits_per_second, "bits_per_pixel": spec.bits_per_pixel}
+    return str(rate_words(rates))
 
 
 _KINDS: dict[str, Callable[[], Rows]] = {

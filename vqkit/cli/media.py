@@ -1,13 +1,16 @@
 """Reading and writing media for a tokenizer: the one place that knows of modalities."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqkit.cli.options import OUTPUT_FORMATS
-from vqkit.cli.sources import TOKEN_SUFFIX, Source
+from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS
+from vqkit.cli.rates import rate_facts
+from vqkit.cli.sources import TOKEN_SUFFIX, Find, Source
 from vqkit.cli.targets import Target
 from vqkit.cli.usage_error import UsageError
-from vqkit.errors import ConfigError, MediaError
+from vqkit.errors import ConfigError, MediaError, VqkitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,51 +19,109 @@ if TYPE_CHECKING:
     from vqkit.tokenizers import Tokenizer
 
 __all__ = [
+    "DEFAULT_FORMATS",
+    "Media",
+    "default_format",
     "facts_of",
-    "find_media",
-    "num_pixels_of",
+    "finder_of",
+    "media_path",
     "output_format",
-    "picture_path",
     "read_media",
-    "refuse_picture_name",
+    "refuse_media_name",
     "write_media",
 ]
 
-
-def find_media(folder: Path, recursive: bool) -> list[Path]:
-    """Media files in a folder, sorted."""
-    from vqkit.media import find_images
-
-    return find_images(folder, recursive=recursive)
+DEFAULT_FORMATS = {"image": "png", "audio": "wav"}
+"""By modality, what decoded media are written in unless another format is asked for."""
 
 
-def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> "Tensor":
+@dataclass(frozen=True)
+class Media:
+    """What was read, and the rate of a sound.
+
+    Attributes:
+        tensor: ``[channels, *size]`` in [-1, 1].
+        sample_rate_hz: None for what has none.
+    """
+
+    tensor: "Tensor"
+    sample_rate_hz: int | None = None
+
+
+def finder_of(modality: str | None) -> tuple[Find, str]:
+    """What lists the media of a modality in a folder, and what they are called.
+
+    Without a modality all media are listed, for a model that is not here to say what it takes.
+    """
+    from vqkit.media import find_audio, find_images
+
+    def find(folder: Path, recursive: bool) -> list[Path]:
+        found: list[Path] = []
+        if modality in (None, "image"):
+            found += find_images(folder, recursive=recursive)
+        if modality in (None, "audio"):
+            found += find_audio(folder, recursive=recursive)
+        return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+    return find, {"image": "images", "audio": "sounds"}.get(modality or "", "media")
+
+
+def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
     """Read what the tokenizer encodes.
 
     Raises:
         MediaError: The file cannot be read.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
-    from vqkit.media import read_image
+    from vqkit.media import read_audio, read_image
 
-    _require_images(tokenizer)
-    if source.path is not None and source.path.suffix == TOKEN_SUFFIX:
-        raise MediaError(
-            f"Cannot encode {source.name!r}: expected an image, got a token file. Turn it into an "
-            "image with vqkit decode."
+    modality = tokenizer.frontend.modality
+    if modality not in DEFAULT_FORMATS:
+        raise ConfigError(
+            f"Model {tokenizer.name!r}: expected a tokenizer of images or audio, got one of "
+            f"{modality}. This version reads no others."
         )
-    return read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha)
+    if source.path is not None and source.path.suffix == TOKEN_SUFFIX:
+        what = {"image": "an image", "audio": "a sound"}[modality]
+        raise MediaError(
+            f"Cannot encode {source.name!r}: expected {what}, got a token file. Turn it into "
+            f"{what} with vqkit decode."
+        )
+    if modality == "audio":
+        sound = read_audio(source.open())
+        return Media(sound.samples, sound.sample_rate_hz)
+    return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
 
 
-def write_media(media: "Tensor", target: Target, format: str) -> None:
-    """Write a picture, whole or not at all."""
-    from vqkit.media import write_image
+def write_media(media: "Tensor", size: Mapping[str, int], target: Target, format: str) -> None:
+    """Write a picture or a sound, whole or not at all.
 
-    write_image(media, target.open(), format=format, overwrite=target.force)
+    Raises:
+        MediaError: The format is one of another modality, or it cannot be written.
+    """
+    from vqkit.media import write_audio, write_image
+
+    is_sound = "sample_rate_hz" in size
+    if is_sound != (format in AUDIO_FORMATS):
+        kind, formats = ("a sound", AUDIO_FORMATS) if is_sound else ("a picture", PICTURE_FORMATS)
+        raise MediaError(
+            f"Cannot write {target.name!r}: expected a format of {kind} ({', '.join(formats)}), "
+            f"got {format}."
+        )
+    if is_sound:
+        write_audio(
+            media.cpu(),
+            target.open(),
+            size["sample_rate_hz"],
+            format=format,
+            overwrite=target.force,
+        )
+    else:
+        write_image(media, target.open(), format=format, overwrite=target.force)
 
 
-def output_format(arguments: Any) -> str:
-    """The format to write pictures in: as asked, else by the name of ``-o``, else PNG.
+def output_format(arguments: Any) -> str | None:
+    """The format to write in: as asked, else by the name of ``-o``; None leaves it to the media.
 
     Raises:
         UsageError: The name has an ending that cannot be written.
@@ -69,11 +130,14 @@ def output_format(arguments: Any) -> str:
         return str(arguments.format)
     suffix = Path(arguments.output or "").suffix.lower()
     if not suffix:
-        return "png"
+        return None
     from vqkit.media.formats import IMAGE_FORMATS
 
-    for name in OUTPUT_FORMATS:
+    for name in PICTURE_FORMATS:
         if suffix in IMAGE_FORMATS[name.upper()].suffixes:
+            return name
+    for name, ending in AUDIO_FORMATS.items():
+        if suffix == ending:
             return name
     raise UsageError(
         f"-o {arguments.output}: expected a name that ends in "
@@ -81,59 +145,57 @@ def output_format(arguments: Any) -> str:
     )
 
 
-def refuse_picture_name(output: str | None) -> None:
-    """Refuse to write a token file under the name of a picture: that is another verb's work.
+def default_format(path: Path | None) -> str:
+    """The format for what a token file decodes to: WAV for a sound, else PNG."""
+    from vqkit.files import TokenReader
+
+    try:
+        if path is None or not path.is_file():
+            return DEFAULT_FORMATS["image"]
+        with TokenReader(path) as reader:
+            modality = reader.header.modality
+    except (VqkitError, OSError):  # it is said when the file's turn comes
+        return DEFAULT_FORMATS["image"]
+    return DEFAULT_FORMATS.get(modality, DEFAULT_FORMATS["image"])
+
+
+def refuse_media_name(output: str | None) -> None:
+    """Refuse to write a token file under the name of a picture or a sound: another verb's work.
 
     Raises:
-        UsageError: The name ends like a picture's.
+        UsageError: The name ends like one.
     """
-    from vqkit.media import IMAGE_SUFFIXES
+    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
-    if output is not None and Path(output).suffix.lower() in IMAGE_SUFFIXES:
-        raise UsageError(
-            f"-o {output}: expected a name for a token file ({TOKEN_SUFFIX}), got a picture's. "
-            "vqkit reconstruct writes pictures."
-        )
+    suffix = Path(output or "").suffix.lower()
+    for what, suffixes in (("picture", IMAGE_SUFFIXES), ("sound", AUDIO_SUFFIXES)):
+        if suffix in suffixes:
+            raise UsageError(
+                f"-o {output}: expected a name for a token file ({TOKEN_SUFFIX}), got a {what}'s. "
+                f"vqkit reconstruct writes {what}s."
+            )
 
 
-def picture_path(path: Path, format: str) -> Path:
-    """``photo.jpg.vqt`` -> ``photo.png``, and so for any picture's name.
+def media_path(path: Path, format: str) -> Path:
+    """``photo.jpg.vqt`` -> ``photo.png``, and so for any name of a picture or a sound.
 
-    >>> picture_path(Path("tokens/photo.jpg.vqt"), "png").as_posix()
+    >>> media_path(Path("tokens/photo.jpg.vqt"), "png").as_posix()
     'tokens/photo.png'
     """
-    from vqkit.media import IMAGE_SUFFIXES
+    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
     if path.suffix == TOKEN_SUFFIX:
         path = path.with_suffix("")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES | AUDIO_SUFFIXES:
         path = path.with_suffix("")
     return path.with_name(path.name + OUTPUT_FORMATS[format])
 
 
 def facts_of(info: "TokenFileInfo") -> dict[str, Any]:
     """What a batch says of a token file."""
-    num_pixels = num_pixels_of(info.media)
     return {
         "media": dict(info.media),
         "num_tokens": info.num_tokens,
         "size_bytes": info.size_bytes,
-        "num_pixels": num_pixels,
-        "bits_per_pixel": 8 * info.size_bytes / num_pixels if num_pixels else None,
+        **rate_facts(info.media, info.size_bytes),
     }
-
-
-def num_pixels_of(media: Any) -> int | None:
-    """Pixels of an image by its sizes; None for media without."""
-    if "height" in media and "width" in media:
-        return int(media["height"] * media["width"])
-    return None
-
-
-def _require_images(tokenizer: "Tokenizer") -> None:
-    modality = tokenizer.frontend.modality
-    if modality != "image":
-        raise ConfigError(
-            f"Model {tokenizer.name!r}: expected a tokenizer of images, got one of {modality}. "
-            "This version reads images alone."
-        )

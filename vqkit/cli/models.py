@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vqkit.files import CodingResources
     from vqkit.tokenizers import Tokenizer
 
-__all__ = ["ModelLoader", "find_device", "resolve"]
+__all__ = ["ModelLoader", "find_device", "modality_here", "resolve"]
 
 
 @runtime_checkable
@@ -156,6 +156,18 @@ def resolve(name: str) -> str:
         f"Model {name!r}: expected a model folder, a training's output folder, the id of a model "
         f"that is here, or a hub id 'organisation/name'; found none of them.{hint}"
     )
+
+
+def modality_here(name: str) -> str | None:
+    """Modality of the model that ``--model`` names; None if it is on the hub alone.
+
+    Raises:
+        ConfigError: There is no such model, or it is damaged.
+    """
+    from vqkit.tokenizers.folder import read_spec
+
+    path = Path(resolve(name))
+    return read_spec(path).modality if path.is_dir() else None
 
 
 def _near(name: str) -> str:

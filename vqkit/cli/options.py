@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 __all__ = [
+    "AUDIO_FORMATS",
     "OUTPUT_FORMATS",
+    "PICTURE_FORMATS",
     "Parser",
     "add_batch_options",
     "add_codebooks_option",
@@ -16,10 +18,11 @@ __all__ = [
     "add_talk_options",
     "add_token_files",
     "add_trust_option",
+    "kilobits",
     "positive",
 ]
 
-OUTPUT_FORMATS = {
+PICTURE_FORMATS = {
     "png": ".png",
     "jpeg": ".jpg",
     "webp": ".webp",
@@ -28,7 +31,16 @@ OUTPUT_FORMATS = {
     "bmp": ".bmp",
     "ppm": ".ppm",
 }
-"""Picture formats that decoded images are written in, and their file name endings."""
+AUDIO_FORMATS = {
+    "wav": ".wav",
+    "flac": ".flac",
+    "ogg": ".ogg",
+    "opus": ".opus",
+    "mp3": ".mp3",
+    "m4a": ".m4a",
+}
+OUTPUT_FORMATS = {**PICTURE_FORMATS, **AUDIO_FORMATS}
+"""Formats that decoded media are written in, and their file name endings."""
 
 _HELP_WIDTH = 100
 
@@ -92,7 +104,7 @@ def positive(text: str) -> int:
 
 def add_media(parser: Parser) -> None:
     """Media files and folders, and how they are read."""
-    parser.add_names("media", "MEDIA", "image files, folders of them, or - for standard input")
+    parser.add_names("media", "MEDIA", "image or audio files, folders of them, or - for standard input")
     _add_recursive(parser)
     parser.add_argument(
         "--alpha",
@@ -143,9 +155,28 @@ def add_trust_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_codebooks_option(parser: Parser, verb: str) -> None:
-    """A prefix of a residual quantizer's levels."""
-    parser.add_argument(
+def kilobits(text: str) -> float:
+    """A rate above 0, for ``add_argument(type=...)``."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.0 < rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 in kbit/s, got {text!r}")
+    return rate
+
+
+def add_codebooks_option(parser: Parser, verb: str, *, bitrate: bool = False) -> None:
+    """A prefix of a residual quantizer's levels, by their number or by what they may cost."""
+    group = parser.add_mutually_exclusive_group()
+    if bitrate:
+        group.add_argument(
+            "--bitrate",
+            type=kilobits,
+            metavar="KBPS",
+            help=f"{verb} as many codebooks of a sound as have this nominal rate in kbit/s",
+        )
+    group.add_argument(
         "--codebooks",
         type=positive,
         metavar="N",
@@ -167,7 +198,7 @@ def add_output_options(parser: Parser, *, default: str, format: bool) -> None:
         group.add_argument(
             "--format",
             choices=OUTPUT_FORMATS,
-            help="format of the pictures (default: by the name of -o, else png)",
+            help="format of the media (default: by the name of -o, else png or wav)",
         )
     group.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
     group.add_argument(

@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import facts_of, num_pixels_of
+from vqkit.cli.media import facts_of
 from vqkit.cli.models import ModelLoader
+from vqkit.cli.rates import rate_facts
 from vqkit.cli.sources import Source
 from vqkit.cli.tokens import content_of
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqkit.files import LostRows, RecoveredTokens
-    from vqkit.tokenizers import Tokenizer, Tokens
+    from vqkit.tokenizers import Tokenizer, TokenizerSpec, Tokens
 
 __all__ = ["decode_part", "parse_part", "recover_token_file"]
 
@@ -28,7 +29,7 @@ _CONTEXT = 8
 
 
 def parse_part(text: str) -> dict[str, tuple[int, int]]:
-    """``height=0:256,width=64:128``, for ``add_argument(type=...)``."""
+    """``height=0:256,width=64:128`` or ``time=0:48000``, for ``add_argument(type=...)``."""
     ranges = {}
     for word in text.split(","):
         match = _RANGE.fullmatch(word)
@@ -45,8 +46,10 @@ def decode_part(
     ranges: Mapping[str, tuple[int, int]],
     codebooks: int | None,
     models: ModelLoader,
-) -> "tuple[Tensor, Tokenizer, dict[str, Any]]":
+) -> "tuple[Tensor, dict[str, int], Tokenizer, dict[str, Any]]":
     """Decode the tokens that a part of the media needs; the others are not read.
+
+    A part of a sound has the model's rate.
 
     Raises:
         TokenFileError: What is read is damaged.
@@ -61,10 +64,10 @@ def decode_part(
     part = MediaPart.of(tokenizer.spec, info.media, ranges, _CONTEXT)
     resources = models.resources_of(tokenizer)
     stream = read_part(content, part.grid, codebooks=codebooks, resources=resources)
-    size = {**info.media, **part.size}
+    size = _whole(tokenizer.spec, info.media, part.size)
     tokens = Tokens({"tokens": stream}, (size,), info.modality, info.tokenizer, info.fingerprint)
     facts = {**facts_of(info), "part": {axis: list(bounds) for axis, bounds in ranges.items()}}
-    return part.cut(tokenizer.decode(tokens)[0]), tokenizer, facts
+    return part.cut(tokenizer.decode(tokens)[0]), size, tokenizer, facts
 
 
 def recover_token_file(
@@ -85,14 +88,12 @@ def recover_token_file(
     for line in _lines(recovered):
         console.error(f"{printable(source.name)}: {printable(line)}")
     tokens = _with_size(recovered.tokens, models)
-    num_pixels = num_pixels_of(tokens.media[0])
     size_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
     return tokens, {
         "media": dict(tokens.media[0]),
         "num_tokens": tokens.num_tokens,
         "size_bytes": size_bytes,
-        "num_pixels": num_pixels,
-        "bits_per_pixel": 8 * size_bytes / num_pixels if num_pixels else None,
+        **rate_facts(tokens.media[0], size_bytes),
         "is_damaged": not recovered.is_sound,
         "num_lost_tokens": recovered.num_lost,
         "losses": [asdict(loss) for loss in recovered.losses],
@@ -103,12 +104,23 @@ def recover_token_file(
 def _with_size(tokens: "Tokens", models: ModelLoader) -> "Tokens":
     """Tokens whose file lost its end, with the size that their grid stands for."""
     spec = models.maker_of(tokens).spec
-    media = dict(tokens.media[0])
-    for axis, stride, length in zip(
-        spec.axes, spec.strides, tokens.indices.shape[1:], strict=False
-    ):
-        media.setdefault(axis, stride * length)
+    grid = zip(spec.axes, spec.strides, tokens.indices.shape[1:], strict=False)
+    covered = {axis: stride * length for axis, stride, length in grid}
+    media = {**_whole(spec, {}, covered), **tokens.media[0]}
     return replace(tokens, media=(media,))
+
+
+def _whole(
+    spec: "TokenizerSpec", media: Mapping[str, int], extents: Mapping[str, int]
+) -> dict[str, int]:
+    """Sizes of media that are as large as ``extents`` says, in what the networks take."""
+    if spec.sample_rate_hz is None:
+        return {**media, **extents}
+    return {
+        "samples": extents["time"],
+        "sample_rate_hz": spec.sample_rate_hz,
+        "channels": media.get("channels", spec.channels),
+    }
 
 
 def _lines(recovered: "RecoveredTokens") -> list[str]:

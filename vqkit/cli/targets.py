@@ -15,8 +15,8 @@ from vqkit.errors import VqkitError
 
 __all__ = ["Job", "Target", "plan"]
 
-Rename = Callable[[Path], Path]
-"""From the path of an input to that of its output."""
+Rename = Callable[[Path, Source], Path]
+"""From the path of an input, whole or below the folder that was named, to that of its output."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def plan(sources: Sequence[Source], arguments: argparse.Namespace, rename: Renam
     Args:
         sources: The inputs.
         arguments: With ``output``, ``output_dir``, ``force``, ``dry_run`` and ``json``.
-        rename: From the name of an input to that of its output.
+        rename: From the path of an input to that of its output.
 
     Raises:
         UsageError: One output for several inputs, an output that is an input, binary data for a
@@ -111,8 +111,8 @@ def _target(source: Source, arguments: argparse.Namespace, rename: Rename) -> Ta
             raise UsageError("Standard input has no name to write under. Use -o FILE.")
         return Target(None)
     if arguments.output_dir is not None:
-        return Target(Path(arguments.output_dir) / rename(source.relative), force, make_folder=True)
-    return Target(rename(source.path), force)
+        return Target(Path(arguments.output_dir) / rename(source.relative, source), force, make_folder=True)
+    return Target(rename(source.path, source), force)
 
 
 def _refuse_shared(jobs: Sequence[Job]) -> None:

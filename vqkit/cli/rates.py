@@ -1,0 +1,40 @@
+"""What a token file costs beside what it stands for: bits per pixel, or bits per second."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["extent_of", "rate_facts", "rate_words"]
+
+_RATES = {"num_pixels": "bits_per_pixel", "media_seconds": "bits_per_second"}
+
+
+def extent_of(media: Mapping[str, int]) -> tuple[str, float | None]:
+    """Which fact rates refer to, and its value: pixels of a picture, seconds of a sound.
+
+    >>> extent_of({"samples": 12_000, "sample_rate_hz": 24_000, "channels": 1})
+    ('media_seconds', 0.5)
+    """
+    if media.get("sample_rate_hz") and "samples" in media:
+        return "media_seconds", media["samples"] / media["sample_rate_hz"]
+    if "height" in media and "width" in media:
+        return "num_pixels", media["height"] * media["width"]
+    return "num_pixels", None
+
+
+def rate_facts(media: Mapping[str, int], size_bytes: int) -> dict[str, float | None]:
+    """The extent and the rate, by name."""
+    name, extent = extent_of(media)
+    return {name: extent, _RATES[name]: 8 * size_bytes / extent if extent else None}
+
+
+def rate_words(facts: Mapping[str, Any]) -> str | None:
+    """The rate as a reader wants it; None where it is not known.
+
+    >>> rate_words({"bits_per_second": 6012.4})
+    '6.012 kbit/s'
+    """
+    if facts.get("bits_per_second") is not None:
+        return f"{facts['bits_per_second'] / 1000:.3f} kbit/s"
+    if facts.get("bits_per_pixel") is not None:
+        return f"{facts['bits_per_pixel']:.4f} bits per pixel"
+    return None
