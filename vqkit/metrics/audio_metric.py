@@ -78,11 +78,11 @@ class AudioMetric(Metric, ABC):
 
     @property
     def num_skipped(self) -> int:
-        """Items left out; after ``compute`` on several ranks only those of this one."""
+        """Items left out on this rank; inside ``metric.sync_context()`` on all of them."""
         return int(self.skipped.sum())
 
     def count_reasons(self) -> Counter[Unmeasured]:
-        """How many items were left out for which reason."""
+        """How many items were left out for which reason, on the ranks of ``num_skipped``."""
         counts = zip(Unmeasured, self.skipped.tolist(), strict=True)
         return Counter({reason: count for reason, count in counts if count})
 
