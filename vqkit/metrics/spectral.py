@@ -18,6 +18,7 @@ __all__ = [
     "DAC_STFT",
     "VOCOS_MEL",
     "SpectralDefinition",
+    "magnitude_blocks",
     "mel_distance",
     "stft_distance",
 ]
@@ -157,6 +158,28 @@ def stft_distance(
     return _distance(reconstruction, target, definition, [None] * len(definition.windows))
 
 
+def magnitude_blocks(
+    audio: Float[Tensor, "batch channels samples"], window: int, bank: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Spectrogram ``[batch, channels, frames, bands]`` in blocks of frames.
+
+    Args:
+        audio: at least one item; shorter than half a window, it is extended with zeros.
+        window: samples in the window, a periodic Hann; the hop is a quarter of it.
+        bank: filters ``[bands, bins]`` to apply to the magnitudes; None for the bins themselves.
+    """
+    half, hop = window // 2, window // 4
+    # A mirrored edge needs one sample more than it adds.
+    audio = F.pad(audio, (0, max(0, half + 1 - audio.shape[-1])))
+    frames = F.pad(audio, (half, half), mode="reflect").unfold(-1, window, hop)
+    hann = torch.hann_window(window, dtype=audio.dtype, device=audio.device)
+    num_rows = math.prod(audio.shape[:2])
+    block = max(1, _BLOCK_VALUES // (window * num_rows))
+    for part in frames.split(block, dim=2):
+        magnitudes = torch.fft.rfft(part * hann).abs()
+        yield magnitudes if bank is None else magnitudes @ bank.to(audio).T
+
+
 def _distance(
     reconstruction: Tensor,
     target: Tensor,
@@ -183,7 +206,7 @@ def _scale_distance(
     total = target.new_zeros(len(target))
     num_values = 0
     # Apart from each other, so that equal signals give equal bands to the last bit.
-    spectra = (_magnitudes(audio, window, bank) for audio in (reconstruction, target))
+    spectra = (magnitude_blocks(audio, window, bank) for audio in (reconstruction, target))
     for x, y in zip(*spectra, strict=True):
         if definition.log_weight:
             difference = _logarithm(x, definition) - _logarithm(y, definition)
@@ -198,17 +221,3 @@ def _logarithm(magnitudes: Tensor, definition: SpectralDefinition) -> Tensor:
     """``log(m**power)`` to the definition's base."""
     factor = definition.power / math.log(definition.log_base)
     return magnitudes.clamp(min=definition.floor).log_().mul_(factor)
-
-
-def _magnitudes(audio: Tensor, window: int, bank: Tensor | None) -> Iterator[Tensor]:
-    """Bands ``[batch, channels, frames, bands]`` of centred frames, in blocks of frames."""
-    half, hop = window // 2, window // 4
-    # A mirrored edge needs one sample more than it adds.
-    audio = F.pad(audio, (0, max(0, half + 1 - audio.shape[-1])))
-    frames = F.pad(audio, (half, half), mode="reflect").unfold(-1, window, hop)
-    hann = torch.hann_window(window, dtype=audio.dtype, device=audio.device)
-    num_rows = math.prod(audio.shape[:2])
-    block = max(1, _BLOCK_VALUES // (window * num_rows))
-    for part in frames.split(block, dim=2):
-        magnitudes = torch.fft.rfft(part * hann).abs()
-        yield magnitudes if bank is None else magnitudes @ bank.to(audio).T
