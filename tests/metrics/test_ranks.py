@@ -10,11 +10,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
-from vqkit.metrics import PSNR, SSIM, CodebookUsage, PooledPSNR, Rate
+from vqkit.metrics import (
+    PSNR,
+    SISDR,
+    SSIM,
+    CodebookUsage,
+    MelDistance,
+    PooledPSNR,
+    Rate,
+    WaveformL1,
+    WordErrorRate,
+)
 
 SIZES = (50, 2**62)
 
-# What each of two ranks gets: images and tokens.
+# What each of two ranks gets: items of media and tokens.
 SHARES = [
     ((slice(0, 1), slice(0, 0)), (slice(1, 3), slice(0, 90))),
     ((slice(0, 2), slice(0, 60)), (slice(2, 3), slice(60, 90))),
@@ -41,6 +51,16 @@ def measure(images: slice, rows: slice, **options: Any) -> dict[str, Tensor]:
     for metric in (PSNR(**options), PooledPSNR(**options), SSIM(**options)):
         metric.update(reconstruction[images], target[images])
         result[type(metric).__name__] = metric.compute()
+    heard, said = (pictures.flatten(2) for pictures in (reconstruction, target))
+    said[1] = 0
+    for metric in (SISDR(**options), MelDistance(16_000, **options), WaveformL1(**options)):
+        metric.update(heard[images], said[images])
+        result[type(metric).__name__] = metric.compute()
+        with metric.sync_context(dist_sync_fn=metric.dist_sync_fn):
+            result[f"{type(metric).__name__} skipped"] = metric.skipped.clone()
+    errors = WordErrorRate(lambda samples, rate: "one two", 16_000, **options)
+    errors.update(heard[images], ["one", "two", "one two three"][images])
+    result["WordErrorRate"] = errors.compute()
     # No update at all where there is nothing: the case that a collective can hang on.
     usage = CodebookUsage(SIZES, **options)
     if len(tokens()[rows]):

@@ -9,6 +9,7 @@ from vqkit.evaluation.pictures import save_pictures
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
+from vqkit.evaluation.spectrogram import spectrogram_figure, spectrogram_png
 from vqkit.evaluation.statistics import MetricSummary, summarise
 from vqkit.evaluation.text import text_summary
 from vqkit.evaluation.usage import draw_usage, usage_figure
@@ -34,6 +35,8 @@ __all__ = [
     "rate_quality_figure",
     "reconstruction_figure",
     "save_pictures",
+    "spectrogram_figure",
+    "spectrogram_png",
     "summarise",
     "text_summary",
     "usage_figure",

@@ -1,4 +1,4 @@
-"""Image quality, codebook use and rate: pure functions, and torchmetrics that sum them exactly.
+"""Quality of images and audio, codebook use and rate: functions, and torchmetrics that sum them.
 
 The torchmetrics classes load on first use: importing torchmetrics takes seconds (it loads
 torchvision, scipy and matplotlib) and the functions do without.
@@ -7,6 +7,7 @@ torchvision, scipy and matplotlib) and the functions do without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vqkit.metrics.audio import SDR_CAP_DB, SILENCE_RMS, si_sdr, snr, waveform_l1
 from vqkit.metrics.codebook import (
     CodebookLevel,
     CodeHistogram,
@@ -33,50 +34,121 @@ from vqkit.metrics.image import (
     round_to_eight_bits,
     ssim,
 )
+from vqkit.metrics.item_scores import ItemScores, Unmeasured
 from vqkit.metrics.mutual_information import PairInformation
 from vqkit.metrics.rate import RateTotals
+from vqkit.metrics.scorers import ReferenceFreeScorer, Transcriber
+from vqkit.metrics.spectral import (
+    DAC_MEL,
+    DAC_STFT,
+    VOCOS_MEL,
+    SpectralDefinition,
+    mel_distance,
+    stft_distance,
+)
+from vqkit.metrics.speech import pesq, stoi
+from vqkit.metrics.transcripts import (
+    EditCount,
+    character_edits,
+    character_error_rate,
+    normalise_transcript,
+    word_edits,
+    word_error_rate,
+)
 
 if TYPE_CHECKING:
+    from vqkit.metrics.audio_metric import (
+        SISDR,
+        SNR,
+        AudioMetric,
+        MelDistance,
+        STFTDistance,
+        WaveformL1,
+    )
     from vqkit.metrics.codebook_metric import CodebookUsage
     from vqkit.metrics.image_metric import MSSSIM, PSNR, SSIM, ImageMetric, PooledPSNR
     from vqkit.metrics.mutual_information_metric import LevelInformation
     from vqkit.metrics.rate_metric import Rate
+    from vqkit.metrics.speech_metric import PESQ, STOI, ReferenceFreeScore, WordErrorRate
 
 __all__ = [
+    "DAC_MEL",
+    "DAC_STFT",
     "MSSSIM",
     "MSSSIM_MINIMUM_SIDE",
+    "PESQ",
     "PSNR",
     "PSNR_CAP_DB",
+    "SDR_CAP_DB",
+    "SILENCE_RMS",
+    "SISDR",
+    "SNR",
     "SSIM",
     "SSIM_MINIMUM_SIDE",
+    "STOI",
+    "VOCOS_MEL",
+    "AudioMetric",
     "CodeHistogram",
     "CodebookDrift",
     "CodebookLevel",
     "CodebookUsage",
+    "EditCount",
     "ImageMetric",
     "InfoMEC",
+    "ItemScores",
     "LevelInformation",
+    "MelDistance",
     "PairInformation",
     "PooledPSNR",
     "Rate",
     "RateTotals",
+    "ReferenceFreeScore",
+    "ReferenceFreeScorer",
+    "STFTDistance",
+    "SpectralDefinition",
+    "Transcriber",
+    "Unmeasured",
+    "WaveformL1",
+    "WordErrorRate",
     "bitrate_efficiency",
+    "character_edits",
+    "character_error_rate",
     "codebook_drift",
     "codebook_level",
     "distinct_vectors",
     "divergence_bits",
     "info_mec",
     "mean_squared_error",
+    "mel_distance",
     "ms_ssim",
+    "normalise_transcript",
+    "pesq",
     "psnr",
     "psnr_from_error",
     "round_to_eight_bits",
+    "si_sdr",
+    "snr",
     "ssim",
+    "stft_distance",
+    "stoi",
     "twin_vectors",
     "uniform_usage",
+    "waveform_l1",
+    "word_edits",
+    "word_error_rate",
 ]
 
 _LAZY = {
+    "AudioMetric": "vqkit.metrics.audio_metric",
+    "MelDistance": "vqkit.metrics.audio_metric",
+    "SISDR": "vqkit.metrics.audio_metric",
+    "SNR": "vqkit.metrics.audio_metric",
+    "STFTDistance": "vqkit.metrics.audio_metric",
+    "WaveformL1": "vqkit.metrics.audio_metric",
+    "PESQ": "vqkit.metrics.speech_metric",
+    "ReferenceFreeScore": "vqkit.metrics.speech_metric",
+    "STOI": "vqkit.metrics.speech_metric",
+    "WordErrorRate": "vqkit.metrics.speech_metric",
     "CodebookUsage": "vqkit.metrics.codebook_metric",
     "LevelInformation": "vqkit.metrics.mutual_information_metric",
     "ImageMetric": "vqkit.metrics.image_metric",
