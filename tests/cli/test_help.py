@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "golden" / "cli"
 VERBS = (
     "bench",
     "codebook",
+    "convert",
     "dataset",
     "decode",
     "encode",

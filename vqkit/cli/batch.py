@@ -17,7 +17,8 @@ __all__ = ["BatchOutcome", "ItemOutcome", "list_planned", "report", "run_batch"]
 
 Facts = Mapping[str, Any]
 """What is known of one item when it is done, as JSON types. ``size_bytes``, ``num_pixels`` and
-``media_seconds`` are added up for the summary; ``is_damaged`` says that an input was done in part."""
+``media_seconds`` are added up for the summary; ``is_damaged`` says that an input was done in
+part."""
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,8 @@ def _summary(outcome: BatchOutcome, done: str, means: str) -> str:
     size_bytes, rates = outcome.total("size_bytes"), outcome.rates()
     if size_bytes is not None:
         text += f": {size_bytes:,} bytes"
-    if (rate := rate_words(rates)) is not None:
-        text += f", {rate}"
+    if (rate_text := rate_words(rates)) is not None:
+        text += f", {rate_text}"
     if (speed := rates.get("times_real_time")) is not None:
         text += f", {speed:.1f} times real time"
     return f"{text}."

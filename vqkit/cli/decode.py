@@ -1,6 +1,7 @@
 """``vqkit decode``: token files -> media."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
@@ -88,6 +89,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
+        size: Mapping[str, int]
         if arguments.part is not None:
             media, size, tokenizer, facts = decode_part(
                 job.source, arguments.part, arguments.codebooks, models

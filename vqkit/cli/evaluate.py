@@ -22,7 +22,7 @@ from vqkit.cli.options import (
 from vqkit.cli.progress import progress_bar
 from vqkit.cli.sources import Source, expand
 from vqkit.cli.usage_error import UsageError
-from vqkit.errors import MissingExtraError, VqkitError
+from vqkit.errors import ConfigError, MissingExtraError, VqkitError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "counted on the bytes of token files, use of the codebooks. Writes report.json and "
         "pictures.",
     )
-    add_media(parser)
+    add_media(parser, "image files")
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N images alone")
     parser.add_argument("--dataset", metavar="NAME", help="what the report calls the images")
     parser.add_argument(
@@ -86,6 +86,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sources = sources[: arguments.limit]
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
+    if tokenizer.frontend.modality != "image":
+        raise ConfigError(
+            f"Evaluating {tokenizer.name!r}: expected a tokenizer of images, got one of "
+            f"{tokenizer.frontend.modality}. This version evaluates images alone."
+        )
     with progress_bar(
         len(sources), "Evaluating", wanted=not arguments.no_progress and console.verbosity >= 0
     ) as advance:

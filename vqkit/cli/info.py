@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import run_batch
 from vqkit.cli.console import Console, explain, printable
-from vqkit.cli.rates import extent_of, rate_facts, rate_words
 from vqkit.cli.model_search import find_fingerprint, find_named, model_folder
 from vqkit.cli.options import Parser, add_talk_options
+from vqkit.cli.rates import extent_of, rate_facts, rate_words
 from vqkit.cli.sources import Source, expand, find_token_files
 from vqkit.cli.targets import Job
 from vqkit.cli.tokens import content_of

@@ -5,11 +5,16 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from vqkit.cli.console import Console, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.options import Parser, add_talk_options
+from vqkit.cli.rates import rate_words
 from vqkit.cli.usage_error import UsageError
+
+if TYPE_CHECKING:
+    from vqkit.tokenizers import TokenizerSpec
 
 __all__ = ["add_parser", "run"]
 
@@ -98,8 +103,7 @@ def _models() -> Rows:
     from vqkit.cli.model_search import local_models
 
     return {
-        str(model.path): f"{model.spec.name} ({model.spec.fingerprint}), "
-        f"{_rate(model.spec)}"
+        str(model.path): f"{model.spec.name} ({model.spec.fingerprint}), {_rate(model.spec)}"
         for model in local_models()
     }
 

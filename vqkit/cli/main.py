@@ -10,6 +10,7 @@ from typing import Any
 from vqkit.cli import (
     bench,
     codebook,
+    convert,
     dataset,
     decode,
     encode,
@@ -41,6 +42,7 @@ _VERBS = (
     evaluate,
     prior,
     codebook,
+    convert,
     dataset,
     bench,
     list_verb,

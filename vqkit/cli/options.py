@@ -102,9 +102,9 @@ def positive(text: str) -> int:
     return number
 
 
-def add_media(parser: Parser) -> None:
+def add_media(parser: Parser, what: str = "image or audio files") -> None:
     """Media files and folders, and how they are read."""
-    parser.add_names("media", "MEDIA", "image or audio files, folders of them, or - for standard input")
+    parser.add_names("media", "MEDIA", f"{what}, folders of them, or - for standard input")
     _add_recursive(parser)
     parser.add_argument(
         "--alpha",

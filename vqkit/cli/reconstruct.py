@@ -1,20 +1,23 @@
 """``vqkit reconstruct``: media -> token file -> media, with what it costs and what is lost."""
 
 import argparse
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import BatchOutcome, list_planned, report, run_batch
-from vqkit.cli.codebooks import check_codebooks
+from vqkit.cli.codebooks import num_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.media import (
+    DEFAULT_FORMATS,
+    Media,
     facts_of,
-    find_media,
+    finder_of,
+    media_path,
     output_format,
-    picture_path,
     read_media,
     write_media,
 )
-from vqkit.cli.models import ModelLoader, resolve
+from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
     add_batch_options,
@@ -23,9 +26,13 @@ from vqkit.cli.options import (
     add_model_options,
     add_output_options,
 )
+from vqkit.cli.rates import rate_words
 from vqkit.cli.sources import STANDARD_STREAM, expand
 from vqkit.cli.targets import Job, plan
 from vqkit.cli.usage_error import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["add_parser", "run"]
 
@@ -36,15 +43,18 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         usage="vqkit reconstruct MEDIA... -m MODEL (--output-dir DIR | -o FILE) [options]",
         help="encode and decode at once, with quality and rate",
         description="Encode media, decode them from the bytes of their token files, and print for "
-        "each the PSNR in dB (of the 8-bit pictures) and the bits per pixel (of the file).",
+        "each the quality (PSNR of the 8-bit pictures, SI-SDR of sounds, in dB) and the rate (of "
+        "the file).",
     )
     add_media(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
-    add_codebooks_option(parser, "use")
+    add_codebooks_option(parser, "use", bitrate=True)
     add_output_options(
-        parser, default="One of the two; photo.jpg becomes DIR/photo.png.", format=True
+        parser,
+        default="One of the two; photo.jpg becomes DIR/photo.png, talk.mp3 DIR/talk.wav.",
+        format=True,
     )
     add_batch_options(parser)
     parser.set_defaults(run=run, verb="reconstruct")
@@ -53,17 +63,18 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.output is None and arguments.output_dir is None:
         raise UsageError("Expected a place for the reconstructions. Use --output-dir or -o.")
-    sources = expand(arguments.media, find_media, recursive=arguments.recursive, what="images")
-    format = output_format(arguments)
-    jobs = plan(sources, arguments, lambda path: picture_path(path, format))
+    modality = modality_here(arguments.model)
+    find, what = finder_of(modality)
+    sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
+    format = output_format(arguments) or DEFAULT_FORMATS.get(modality or "", "png")
+    jobs = plan(sources, arguments, lambda path, _: media_path(path, format))
     if arguments.dry_run:
         resolve(arguments.model)
         return list_planned(jobs, arguments, console)
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
-    check_codebooks(tokenizer, arguments.codebooks)
+    codebooks = num_codebooks(tokenizer, arguments)
     from vqkit.files import dumps, loads, read_info
-    from vqkit.metrics import psnr, round_to_eight_bits
 
     prints = not arguments.json and arguments.output != STANDARD_STREAM
 
@@ -71,15 +82,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target = job.written
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha)
-        data = dumps(tokenizer.encode([media]).first_codebooks(arguments.codebooks))
+        tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
+        data = dumps(tokens.first_codebooks(codebooks))
         decoded = tokenizer.decode(loads(data))[0].cpu()
-        quality = psnr(round_to_eight_bits(decoded)[None], round_to_eight_bits(media)[None])
-        write_media(decoded, target, format)
-        facts = {**facts_of(read_info(data)), "psnr": quality.item()}
+        write_media(decoded, tokens.media[0], target, format)
+        facts = {**facts_of(read_info(data)), **_quality(decoded, media)}
         if prints:
             console.data(
-                f"{printable(job.source.name)}: {facts['psnr']:.2f} dB, "
-                f"{facts['bits_per_pixel']:.4f} bits per pixel, {facts['size_bytes']:,} bytes"
+                f"{printable(job.source.name)}: {_quality_words(facts)}, {rate_words(facts)}, "
+                f"{facts['size_bytes']:,} bytes"
             )
         return facts
 
@@ -88,7 +99,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "command": "reconstruct",
         "model": tokenizer.spec.to_dict(),
         "device": str(models.device),
-        "mean_psnr": _mean_psnr(outcome),
+        **_mean_quality(outcome),
     }
     status = report(
         outcome,
@@ -98,12 +109,30 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         head=head if arguments.json else None,
     )
     if prints and outcome.num_done > 1:
-        console.data(
-            f"mean: {head['mean_psnr']:.2f} dB, {outcome.bits_per_pixel:.4f} bits per pixel"
-        )
+        mean = {name: value for name, value in head.items() if name.startswith("mean_")}
+        console.data(f"mean: {_quality_words(mean)}, {rate_words(outcome.rates())}")
     return status
 
 
-def _mean_psnr(outcome: BatchOutcome) -> float | None:
-    values = [item.facts["psnr"] for item in outcome.items if item.error is None]
-    return sum(values) / len(values) if values else None
+def _quality(decoded: "Tensor", media: Media) -> dict[str, float | None]:
+    """How near a reconstruction is; None where silence leaves nothing to compare with."""
+    from vqkit.metrics import psnr, round_to_eight_bits, si_sdr
+
+    if media.sample_rate_hz is None:
+        pictures = round_to_eight_bits(decoded)[None], round_to_eight_bits(media.tensor)[None]
+        return {"psnr": psnr(*pictures).item()}
+    if not media.tensor.any():
+        return {"si_sdr": None}
+    return {"si_sdr": si_sdr(decoded[None], media.tensor[None]).item()}
+
+
+def _quality_words(facts: Mapping[str, Any]) -> str:
+    (value,) = (value for name, value in facts.items() if name.endswith(("psnr", "si_sdr")))
+    return "silent" if value is None else f"{value:.2f} dB"
+
+
+def _mean_quality(outcome: BatchOutcome) -> dict[str, float | None]:
+    done = [item.facts for item in outcome.items if item.error is None]
+    name = "si_sdr" if done and "si_sdr" in done[0] else "psnr"
+    values = [facts[name] for facts in done if facts[name] is not None]
+    return {f"mean_{name}": sum(values) / len(values) if values else None}

@@ -111,7 +111,9 @@ def _target(source: Source, arguments: argparse.Namespace, rename: Rename) -> Ta
             raise UsageError("Standard input has no name to write under. Use -o FILE.")
         return Target(None)
     if arguments.output_dir is not None:
-        return Target(Path(arguments.output_dir) / rename(source.relative, source), force, make_folder=True)
+        return Target(
+            Path(arguments.output_dir) / rename(source.relative, source), force, make_folder=True
+        )
     return Target(rename(source.path, source), force)
 
 
