@@ -99,6 +99,13 @@ class TestOwnModels:
         running.update(torch.zeros(0, 1, 100), [])
         assert running.compute().isnan()
 
+    def test_recogniser_hears_no_padding(self):
+        running = WordErrorRate(Listener(), 100)
+        running.update(torch.zeros(2, 1, 300), ["word", "word word word"], lengths=[150, 300])
+        assert running.compute() == 0
+        with pytest.raises(ShapeError, match="expected 2 lengths from 1 to 300"):
+            running.update(torch.zeros(2, 1, 300), ["", ""], lengths=[150])
+
     def test_as_it_stands(self):
         running = WordErrorRate(Listener(), 100, normalise=False)
         running.update(torch.zeros(1, 1, 100), ["Word"])

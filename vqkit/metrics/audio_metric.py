@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vqkit.errors import ShapeError
-from vqkit.metrics.audio import si_sdr, snr, waveform_l1
+from vqkit.metrics.audio import checked_audio, si_sdr, snr, waveform_l1
 from vqkit.metrics.item_scores import ItemScores, Unmeasured
 from vqkit.metrics.spectral import (
     DAC_MEL,
@@ -21,7 +21,15 @@ from vqkit.metrics.spectral import (
 )
 from vqkit.shapes import Float
 
-__all__ = ["SISDR", "SNR", "AudioMetric", "MelDistance", "STFTDistance", "WaveformL1"]
+__all__ = [
+    "SISDR",
+    "SNR",
+    "AudioMetric",
+    "MelDistance",
+    "STFTDistance",
+    "WaveformL1",
+    "without_padding",
+]
 
 
 class AudioMetric(Metric, ABC):
@@ -68,7 +76,17 @@ class AudioMetric(Metric, ABC):
         Raises:
             ShapeError: the shapes differ, a length does not fit or a value is not finite.
         """
-        measured = [self._measure(*part) for part in _parts(reconstruction, target, lengths)]
+        if lengths is None:
+            measured = [self._measure(reconstruction, target)]
+        else:
+            # Before shapes that differ are cut to one length.
+            checked_audio(reconstruction, target)
+            pairs = zip(
+                without_padding(reconstruction, lengths),
+                without_padding(target, lengths),
+                strict=True,
+            )
+            measured = [self._measure(*pair) for pair in pairs]
         for scores in measured:
             self._add(scores)
 
@@ -191,24 +209,21 @@ class STFTDistance(AudioMetric):
         return _complete(stft_distance(reconstruction, target, definition=self.definition))
 
 
-def _parts(
-    reconstruction: Tensor, target: Tensor, lengths: Sequence[int] | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batch whole, or each item without its padding."""
-    if lengths is None:
-        yield reconstruction, target
-        return
-    num_samples = target.shape[-1]
-    if len(lengths) != len(target) or not all(0 < n <= num_samples for n in lengths):
+def without_padding(
+    audio: Float[Tensor, "batch channels samples"], lengths: Sequence[int]
+) -> list[Tensor]:
+    """Each item ``[1, channels, length]``.
+
+    Raises:
+        ShapeError: there is not one length per item, from 1 to the samples of a row.
+    """
+    num_samples = audio.shape[-1]
+    if len(lengths) != len(audio) or not all(0 < length <= num_samples for length in lengths):
         raise ShapeError(
-            f"Measuring audio failed: expected {len(target)} lengths from 1 to {num_samples}, "
+            f"Measuring audio failed: expected {len(audio)} lengths from 1 to {num_samples}, "
             f"got {list(lengths)}. Leave empty items out."
         )
-    if reconstruction.shape != target.shape:
-        yield reconstruction, target  # which is refused, whatever the lengths cut off
-    for item, length in enumerate(lengths):
-        part = slice(item, item + 1), slice(None), slice(length)
-        yield reconstruction[part], target[part]
+    return [item[None, :, :length] for item, length in zip(audio, lengths, strict=True)]
 
 
 def _ratios(values: Tensor) -> ItemScores:

@@ -37,7 +37,7 @@ def pesq_score_apart(
     # -P: the modules beside this file must not hide those of the same names elsewhere.
     command = [sys.executable, "-P", __file__, str(sample_rate_hz), mode, str(len(target))]
     samples = np.concatenate((target, reconstruction)).astype(np.float64).tobytes()
-    done = subprocess.run(command, input=samples, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, input=samples, stdout=subprocess.PIPE)
     return float(done.stdout) if done.returncode == 0 else None
 
 

@@ -23,7 +23,7 @@ __all__ = [
     "stft_distance",
 ]
 
-# Values in one block of frames: hours of audio need no more memory than seconds.
+# Values in one block of frames: spectra of hours take no more memory than those of seconds.
 _BLOCK_VALUES = 2**21
 
 

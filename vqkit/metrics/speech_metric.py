@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from vqkit.errors import ShapeError
-from vqkit.metrics.audio_metric import AudioMetric
+from vqkit.metrics.audio_metric import AudioMetric, without_padding
 from vqkit.metrics.item_scores import ItemScores, Unmeasured
 from vqkit.metrics.scorers import ReferenceFreeScorer, Transcriber
 from vqkit.metrics.speech import PesqMode, check_speech_package, pesq, stoi
@@ -144,20 +144,29 @@ class WordErrorRate(Metric):
         self,
         reconstruction: Float[Tensor, "batch channels samples"],
         transcripts: Sequence[str],
+        lengths: Sequence[int] | None = None,
     ) -> None:
         """Add a batch of audio in [-1, 1] and the words that were said in it.
 
+        Args:
+            reconstruction: what was decoded.
+            transcripts: one for each item.
+            lengths: samples of each item, where the rest of its row is padding.
+
         Raises:
-            ShapeError: there is not one transcript per item.
+            ShapeError: there is not one transcript per item, or a length does not fit.
         """
         if len(transcripts) != len(reconstruction):
             raise ShapeError(
                 f"Measuring the word error rate failed: expected {len(reconstruction)} "
                 f"transcripts, got {len(transcripts)}. Give one for each item."
             )
+        if lengths is None:
+            lengths = [reconstruction.shape[-1]] * len(reconstruction)
+        items = without_padding(reconstruction, lengths)
         edits = EditCount(0, 0)
-        for samples, reference in zip(reconstruction, transcripts, strict=True):
-            heard = self.transcriber(samples, self.sample_rate_hz)
+        for item, reference in zip(items, transcripts, strict=True):
+            heard = self.transcriber(item[0], self.sample_rate_hz)
             edits += word_edits(heard, reference, normalise=self.normalise)
         self.num_errors += edits.num_errors
         self.num_expected += edits.num_expected
