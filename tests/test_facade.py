@@ -10,7 +10,10 @@ import torch
 import vqkit
 from tests.cli.tiny import tiny_tokenizer
 from vqkit.errors import ConfigError, ShapeError, TokenFileError
-from vqkit.media import write_image
+from vqkit.media import write_audio, write_image
+from vqkit.nets import SEANetDecoder, SEANetEncoder
+from vqkit.quantizers import FSQ
+from vqkit.tokenizers import AudioFrontend, Tokenizer
 
 
 def test_one_liners(tmp_path: Path) -> None:
@@ -92,3 +95,15 @@ def test_importing_it_loads_nothing() -> None:
     subprocess.run(
         [sys.executable, "-S", "-c", _LIGHT], check=True, cwd=Path(vqkit.__file__).parents[1]
     )
+
+
+def test_sounds(tmp_path: Path) -> None:
+    sizes = {"dim": 2, "num_filters": 2, "strides": (4, 5), "num_lstm_layers": 0}
+    tokenizer = Tokenizer(
+        AudioFrontend(8000), SEANetEncoder(**sizes), FSQ([5, 5]), SEANetDecoder(**sizes)
+    )
+    write_audio(torch.zeros(2, 16_000), tmp_path / "x.wav", 16_000)
+    tokens = vqkit.encode(tmp_path / "x.wav", tokenizer)
+    assert tokens.indices.shape == (1, 400, 1)
+    assert vqkit.decode(tokens, tokenizer).shape == (2, 16_000)
+    assert vqkit.encode(torch.zeros(1, 40), tokenizer).indices.shape == (1, 2, 1)

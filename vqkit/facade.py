@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.files import CodingResources, TokenFileInfo, read_tokens, write_tokens
-from vqkit.media import MediaSource, read_image
+from vqkit.media import MediaSource, read_audio, read_image
 from vqkit.shapes import Float
 from vqkit.tokenizers import Tokenizer, Tokens
 
@@ -62,17 +62,17 @@ def save(
 
 
 def encode(media: Tensor | MediaSource, model: Model) -> Tokens:
-    """Turn one image into tokens.
+    """Turn one image or sound into tokens.
 
     Args:
-        media: ``[channels, height, width]`` in [-1, 1], or an image file: its path, its bytes or a
-            binary stream.
+        media: ``[channels, *size]`` in [-1, 1], sounds at the model's rate; or a file of an image
+            or a sound: its path, its bytes or a binary stream.
         model: A tokenizer, or the folder or hub id to load it from at every call.
 
     Raises:
         ConfigError: There is no such model.
         MediaError: The file cannot be read.
-        ShapeError: The tensor is not one image.
+        ShapeError: The tensor is not one image or sound.
 
     >>> import torch
     >>> from vqkit.nets import FastDecoder, FastEncoder
@@ -86,9 +86,12 @@ def encode(media: Tensor | MediaSource, model: Model) -> Tokens:
     torch.Size([3, 30, 45])
     """
     tokenizer = _tokenizer(model)
-    if not isinstance(media, Tensor):
-        media = read_image(media, channels=tokenizer.frontend.channels)
-    return tokenizer.encode([media])
+    if isinstance(media, Tensor):
+        return tokenizer.encode([media])
+    if tokenizer.frontend.modality == "audio":
+        sound = read_audio(media)
+        return tokenizer.encode([sound.samples], sample_rate_hz=sound.sample_rate_hz)
+    return tokenizer.encode([read_image(media, channels=tokenizer.frontend.channels)])
 
 
 def decode(

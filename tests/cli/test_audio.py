@@ -123,7 +123,13 @@ def test_reconstruct_tells_quality_and_rate(
     names = [sounds / "talk.flac", sounds / "inner" / "song.mp3"]
     write_audio(torch.zeros(1, 800), tmp_path / "silence.wav", 8000)
     ran = run(
-        "reconstruct", *names, tmp_path / "silence.wav", "-m", model, "--output-dir", tmp_path / "out"
+        "reconstruct",
+        *names,
+        tmp_path / "silence.wav",
+        "-m",
+        model,
+        "--output-dir",
+        tmp_path / "out",
     )
     assert ran.status == 0
     first, second, silent, mean = ran.out.splitlines()
