@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from vqkit.errors import MediaError
-from vqkit.media import find_images, walk_images
+from vqkit.media import (
+    AUDIO_SUFFIXES,
+    IMAGE_SUFFIXES,
+    find_audio,
+    find_images,
+    walk_audio,
+    walk_images,
+)
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -80,3 +87,15 @@ def test_real_folders(development_media):
     images = development_media / "images"
     assert len(find_images(images / "kodak")) == 16
     assert len(find_images(images / "flowers")) == 2100
+
+
+def test_audio_is_found_by_its_endings(tmp_path):
+    touch(tmp_path, "b.FLAC", "a.wav", "c/d.opus", "c/film.mp4", "photo.jpg", ".hidden.wav", "mp3")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
+    assert found == ["a.wav", "b.FLAC", "c/d.opus", "c/film.mp4"]
+    assert sorted(walk_audio(tmp_path)) == find_audio(tmp_path)
+    assert find_audio(tmp_path, recursive=False) == [tmp_path / "a.wav", tmp_path / "b.FLAC"]
+    assert find_audio(tmp_path / "photo.jpg") == [tmp_path / "photo.jpg"]
+    with pytest.raises(MediaError, match=r"list the audio files in .*no such path"):
+        find_audio(tmp_path / "absent")
+    assert not AUDIO_SUFFIXES & IMAGE_SUFFIXES

@@ -168,6 +168,18 @@ def middle(y: torch.Tensor, rate_hz: int) -> torch.Tensor:
     return y[cut:-cut].double()
 
 
+def test_the_response_is_that_of_the_docstring():
+    """Of an impulse, seen on a grid 256 times finer."""
+    impulse = torch.zeros(401, dtype=torch.float64)
+    impulse[200] = 1
+    response = torch.fft.rfft(resample(impulse, 1, 256), n=512 * 2000).abs() / 256
+    frequency = torch.arange(len(response)) / 2000  # relative to half the lower rate
+    response_db = 20 * response.log10()
+    assert response_db[frequency <= 0.9].abs().max() < 0.0002
+    assert abs(response_db[1900] + 6.02) < 0.01
+    assert response_db[frequency >= 1].max() < -100
+
+
 @pytest.mark.parametrize(("from_hz", "to_hz"), PAIRS[:6])
 @pytest.mark.parametrize("part", [0.01, 0.3, 0.7, 0.9])
 def test_a_tone_in_the_pass_band_keeps_amplitude_and_place(from_hz, to_hz, part):

@@ -1,6 +1,6 @@
 """What the libraries that decode audio have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ __all__ = [
     "METADATA_KEYS",
     "AudioDecoder",
     "AudioInfo",
+    "ChunkQueue",
     "TrackError",
     "UnsupportedEncodingError",
     "Values",
@@ -85,6 +86,33 @@ class AudioDecoder(Protocol):
     def close(self) -> None:
         """Give back what was opened here; the stream stays open."""
         ...
+
+
+class ChunkQueue:
+    """Samples in the pieces that are asked for, out of pieces as a decoder makes them.
+
+    Args:
+        chunks: the decoder's pieces [samples, channels].
+        channels: number of channels.
+    """
+
+    def __init__(self, chunks: Iterator[Values], channels: int):
+        self._chunks = chunks
+        self._pending = np.zeros((0, channels), np.float32)
+
+    def read(self, num_samples: int) -> Values:
+        """The next samples; fewer at the end and none behind it."""
+        parts, missing = [self._pending[:0]], num_samples
+        while missing > 0:
+            if not len(self._pending):
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._pending = chunk
+            parts.append(self._pending[:missing])
+            self._pending = self._pending[missing:]
+            missing -= len(parts[-1])
+        return np.concatenate(parts)
 
 
 class TrackError(Exception):

@@ -1,6 +1,7 @@
 """Audio by FFmpeg (PyAV): MP4, WebM, AAC, sound of videos, and what libsndfile does not know."""
 
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqkit.errors import MissingExtraError
-from vqkit.media.audio_decoder import METADATA_KEYS, AudioInfo, TrackError, Values
+from vqkit.media.audio_decoder import METADATA_KEYS, AudioInfo, ChunkQueue, TrackError, Values
 from vqkit.media.audio_formats import AudioFormat
 
 __all__ = ["PyAVDecoder", "load_av"]
@@ -65,16 +66,17 @@ class PyAVDecoder:
         if audio_stream >= len(tracks):
             raise TrackError(f"expected audio_stream below {len(tracks)}, got {audio_stream}")
         track = tracks[audio_stream]
-        self._frames: Iterator[Values] = self._decoded(track)
+        frames = self._decoded(track)
         self._sample_rate_hz, self._channels = track.codec_context.sample_rate, track.channels
         # The header may be wrong about both (AAC with SBR says half the rate): the first frame is
         # not. Without any frame the header must do.
         self._has_begun = False
-        first = next(self._frames, None)
+        first = next(frames, None)
         if self._sample_rate_hz <= 0 or self._channels <= 0:
             raise TrackError("it says neither sample rate nor channels")
         self._has_begun = True
-        self._pending = np.zeros((0, self._channels), np.float32) if first is None else first
+        begun = () if first is None else (first,)
+        self._queue = ChunkQueue(itertools.chain(begun, frames), self._channels)
         self.is_lossy = not track.codec_context.name.startswith(_LOSSLESS)
         seconds = _seconds(track.duration, track.time_base)
         if seconds is None:
@@ -92,17 +94,7 @@ class PyAVDecoder:
 
     def read(self, num_samples: int) -> Values:
         """See :class:`AudioDecoder`."""
-        parts, missing = [], num_samples
-        while missing > 0:
-            if not len(self._pending):
-                frame = next(self._frames, None)
-                if frame is None:
-                    break
-                self._pending = frame
-            part, self._pending = self._pending[:missing], self._pending[missing:]
-            parts.append(part)
-            missing -= len(part)
-        return np.concatenate(parts) if parts else self._pending[:0]
+        return self._queue.read(num_samples)
 
     def seek(self, sample: int) -> bool:
         """Never: times in these files are too coarse, and lossy decoders need a run-up."""

@@ -27,7 +27,7 @@ from vqkit.shapes import Float
 
 __all__ = ["AudioReader"]
 
-_SKIPPED_AT_ONCE = 1 << 16
+_SKIPPED_VALUES = 1 << 18
 
 _logger = logging.getLogger(__name__)
 
@@ -172,8 +172,9 @@ class AudioReader:
                 self._decoder = self._decoder_from_start()
                 self._position = 0
         clipped_before = self._num_clipped
+        at_once = max(1, _SKIPPED_VALUES // self.channels)
         while self._position < sample:
-            if not self.read(min(_SKIPPED_AT_ONCE, sample - self._position)).shape[1]:
+            if not self.read(min(at_once, sample - self._position)).shape[1]:
                 break
         self._num_clipped = clipped_before  # what is skipped is not counted
 

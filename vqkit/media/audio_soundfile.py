@@ -2,11 +2,12 @@
 
 import io
 import os
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 from vqkit.errors import MissingExtraError
-from vqkit.media.audio_decoder import AudioInfo, UnsupportedEncodingError, Values
+from vqkit.media.audio_decoder import AudioInfo, ChunkQueue, UnsupportedEncodingError, Values
 from vqkit.media.audio_formats import AudioFormat
 
 __all__ = ["SoundFileDecoder", "load_soundfile"]
@@ -16,6 +17,7 @@ __all__ = ["SoundFileDecoder", "load_soundfile"]
 _EXACT_SEEKS = ("PCM_", "FLOAT", "DOUBLE", "ALAC_", "ULAW", "ALAW")
 # Values beyond full scale are the encoder's doing and nobody's mistake.
 _LOSSY = ("VORBIS", "OPUS", "MPEG_")
+_STEP_SAMPLES = 1 << 15
 # What libsndfile gives for a length that it does not know, or believes from a hostile header.
 _NO_LENGTH = 1 << 62
 
@@ -65,6 +67,11 @@ class SoundFileDecoder:
             raise UnsupportedEncodingError("libsndfile cannot read FLAC of unknown length")
         self.is_lossy = encoding.startswith(_LOSSY)
         self._seeks_exactly = encoding.startswith(_EXACT_SEEKS)
+        # soundfile seeks to where it is after every read, and MP3 goes on with other roundings:
+        # only reads of one size give the same samples whatever blocks are asked for.
+        self._queue: ChunkQueue | None = None
+        if not self._seeks_exactly:
+            self._queue = ChunkQueue(self._steps(), self._file.channels)
         self.info = AudioInfo(
             format=audio_format.name,
             encoding=encoding,
@@ -78,8 +85,7 @@ class SoundFileDecoder:
 
     def read(self, num_samples: int) -> Values:
         """See :class:`AudioDecoder`."""
-        values: Values = self._file.read(num_samples, dtype="float32", always_2d=True)
-        return values
+        return self._read(num_samples) if self._queue is None else self._queue.read(num_samples)
 
     def seek(self, sample: int) -> bool:
         """See :class:`AudioDecoder`."""
@@ -87,18 +93,45 @@ class SoundFileDecoder:
             self._file.seek(sample)
         return self._seeks_exactly
 
+    def _read(self, num_samples: int) -> Values:
+        values: Values = self._file.read(num_samples, dtype="float32", always_2d=True)
+        return values
+
+    def _steps(self) -> Iterator[Values]:
+        while len(values := self._read(_STEP_SAMPLES)):
+            yield values
+
     def close(self) -> None:
         """See :class:`AudioDecoder`."""
         self._file.close()
 
 
-def _handle(stream: io.BufferedIOBase) -> int | io.BufferedIOBase:
+class _Memory:
+    """A file in memory as libsndfile wants it: a seek that goes nowhere is no exception.
+
+    One that is raised in its callbacks would be printed and not reach us.
+    """
+
+    def __init__(self, stream: io.BytesIO):
+        self._stream = stream
+        self.readinto = stream.readinto
+        self.tell = stream.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move, or stay where that is before the first byte."""
+        try:
+            return self._stream.seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
+def _handle(stream: io.BufferedIOBase) -> int | _Memory:
     """A descriptor where there is one: it is quicker, and its name misleads nobody.
 
     soundfile takes a file called ``x.raw`` for one without a header, whatever is in it.
     """
     if isinstance(stream, io.BytesIO):
-        return stream
+        return _Memory(stream)
     descriptor = stream.fileno()
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

@@ -17,7 +17,7 @@ __all__ = ["missing_part"]
 _UNKNOWN_SIZE = 0x7FFFF000
 _OGG_SEARCH_BYTES = 1 << 17
 # Many more than any file has, so that a hostile one does not keep us.
-_MAX_CHUNKS = 100_000
+_MAX_CHUNKS = 1 << 14
 
 
 def missing_part(stream: BufferedIOBase, format_name: str) -> str | None:

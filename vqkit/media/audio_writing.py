@@ -186,7 +186,8 @@ def _lossy_settings(
         "mp3": (32_000, 320_000) if sample_rate_hz >= 32_000 else (8000, 160_000),
         "m4a": (8000, 512_000 * channels),
     }[name]
-    bps = writable.default_bps * channels if bitrate_bps is None else bitrate_bps
+    default_bps = min(writable.default_bps * channels, highest)
+    bps = default_bps if bitrate_bps is None else bitrate_bps
     if not lowest <= bps <= highest:
         raise ConfigError(
             f"bitrate_bps of {name} at {sample_rate_hz} Hz with {channels} channels: expected "

@@ -41,8 +41,8 @@ def resample(
     signal there is silence. The filter is the sinc in a Kaiser window of Smith and Gossett (A
     flexible sampling-rate conversion method, ICASSP 1984), its length and shape by the formulas of
     Kaiser (Nonrecursive digital filter design using the I0-sinh window function, 1974) for 100 dB.
-    Relative to half the lower rate: flat to 1e-4 up to 0.9, half amplitude at 0.95 (the "rolloff"),
-    from 1.0 on at least 90 dB down. The response to a constant is 1 at every phase.
+    Relative to half the lower rate: flat within 0.0002 dB up to 0.9, half amplitude at 0.95 (the
+    "rolloff"), from 1.0 on 100 dB down. The response to a constant is 1 at every phase.
 
     Deterministic: the same samples give the same bits whatever surrounds them in the batch, and
     :class:`StreamingResampler` gives them for any split of the signal. Differentiable. Equal rates
