@@ -15,6 +15,7 @@ from torch import Tensor
 from vqkit.errors import ConfigError, MissingExtraError, ShapeError
 from vqkit.ops import nearest
 from vqkit.ops.nearest import nearest_code
+from vqkit.ops.nearest_few import nearest_of_few, takes_few
 
 BACKENDS = ("tiled", "compiled")
 
@@ -378,3 +379,31 @@ def test_cuda_gives_the_codes_of_the_cpu(metric: str, offset: float) -> None:
         torch.set_float32_matmul_precision(precision)
     assert result.is_cuda
     assert torch.equal(result.cpu(), nearest_code(z, codebook, metric=metric))
+
+
+@pytest.mark.parametrize("num_tokens", [1, 7, 256])
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e18, 1e25])
+def test_few_tokens(num_tokens: int, offset: float, scale: float) -> None:
+    z = (torch.randn(num_tokens, 16) + offset) * scale
+    codebook = (torch.randn(300, 16) + offset) * scale
+    codebook[200:] = codebook[:100]
+    assert takes_few(z, codebook, "euclidean")
+    assert wrong(z, codebook) == 0
+    assert wrong(codebook[200:].clone(), codebook) == 0, "of equal codes the first"
+
+
+def test_few_tokens_with_what_is_not_finite() -> None:
+    z, codebook = torch.randn(20, 4), torch.randn(50, 4)
+    z[3, 1], z[4, 0] = math.nan, math.inf
+    assert wrong(z, codebook) == 0
+    codebook[7], codebook[9, 2] = math.nan, -math.inf
+    assert wrong(z, codebook) == 0
+    assert wrong(z, torch.full((5, 4), math.nan)) == 0
+    assert wrong(z, torch.zeros(50, 4)) == 0
+
+
+def test_scores_of_few_tokens_decide_most() -> None:
+    """Or all of them would be compared in float64, and nobody would notice."""
+    _, doubtful = nearest_of_few(torch.randn(256, 128), torch.randn(1024, 128))
+    assert doubtful.float().mean() < 0.02

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, MissingExtraError, ShapeError
 from vqkit.ops.nearest_exact import nearest_exactly
+from vqkit.ops.nearest_few import nearest_of_few, takes_few
 from vqkit.ops.nearest_scores import CentredCodes, Search, centre_codes, rows_at_once
 from vqkit.ops.nearest_tiled import TiledSearch
 from vqkit.ops.threads import on_all_threads, shares_threads_of_torch
@@ -78,7 +79,10 @@ def _nearest_code(z: Tensor, codebook: Tensor, metric: str, backend: str) -> Ten
     if len(z) == 0:
         return torch.zeros(0, dtype=torch.int64, device=z.device)
     with torch.autocast(z.device.type, enabled=False):
-        indices, doubtful = _nearest_by_score(z, codebook, metric, backend)
+        if backend == "auto" and takes_few(z, codebook, metric):
+            indices, doubtful = nearest_of_few(z, codebook)
+        else:
+            indices, doubtful = _nearest_by_score(z, codebook, metric, backend)
         if doubtful.any():
             indices[doubtful] = nearest_exactly(z[doubtful], codebook, metric)
     return indices

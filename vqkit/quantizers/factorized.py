@@ -73,6 +73,9 @@ class Factorized(Quantizer):
         codes = self.inner._estimate(_linear(self.project_in, z.detach()), result)
         return result._replace(codes=_linear(self.project_out, codes))
 
+    def _index(self, z: Tensor) -> Tensor:
+        return self.inner._index(_linear(self.project_in, z))
+
     def _lookup(self, indices: Tensor) -> Tensor:
         codes = _linear(self.project_out, self.inner._lookup(indices))
         # A bias must not turn "no token" into a vector.

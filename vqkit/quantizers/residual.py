@@ -189,6 +189,15 @@ class Residual(Quantizer):
         loss = (torch.stack(losses) * weight).sum() / weight.sum().clamp_min(1.0)
         return Assignment(total, torch.cat(indices, dim=-1), loss, terms, Choice(keys))
 
+    def _index(self, z: Tensor) -> Tensor:
+        residual, indices = z, []
+        for i in range(self.depth):
+            level, scale = self._level(i), self._scale(i, z)
+            indices.append(level._index(residual if scale is None else residual / scale))
+            if i + 1 < self.depth:
+                residual = residual - self._scaled(level._lookup(indices[-1]), i)
+        return torch.cat(indices, dim=-1)
+
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         trains = self.training and torch.is_grad_enabled()
         estimator = self.gradient if trains else self.gradient.without_noise

@@ -90,6 +90,9 @@ class Split(Quantizer):
             terms=terms,
         )
 
+    def _index(self, z: Tensor) -> Tensor:
+        return torch.cat([self.semantic._index(z), self.acoustic._index(z)], dim=-1)
+
     def _lookup(self, indices: Tensor) -> Tensor:
         num_semantic = self.semantic.num_codebooks
         codes = self.semantic._lookup(indices[..., :num_semantic])

@@ -227,6 +227,11 @@ class VectorQuantizer(Quantizer):
         codes = codes if self.gradient.trains_codes else codes.detach()
         return Assignment(codes, indices.reshape(*z.shape[:-1], 1), loss, terms, choice)
 
+    def _index(self, z: Tensor) -> Tensor:
+        z = self.metric.place(z)
+        nearest = self.metric.nearest(z.reshape(-1, self.dim), self.codebook.detach().float())
+        return nearest.reshape(*z.shape[:-1], 1)
+
     def _select(
         self, z: Tensor, codebook: Tensor, keys: Tensor | None, temperature: Tensor | None
     ) -> Tensor:
