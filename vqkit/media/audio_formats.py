@@ -81,6 +81,7 @@ _RIFF_KINDS = {b"WAVE": "wav", b"AVI ": "avi"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _STILL_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 _TRANSPORT_PACKET_BYTES = 188
+_MAX_TAGS = 16
 
 
 def identify_audio(stream: BufferedIOBase) -> AudioFormat | None:
@@ -103,15 +104,16 @@ def identify_audio(stream: BufferedIOBase) -> AudioFormat | None:
 def skip_id3(stream: BufferedIOBase) -> int:
     """Move behind the ID3v2 tags at the start of a file, and say where that is."""
     position = 0
-    while True:
+    for _ in range(_MAX_TAGS):
         stream.seek(position)
         header = stream.read(10)
         if len(header) < 10 or not header.startswith(b"ID3") or any(b & 0x80 for b in header[6:]):
-            stream.seek(position)
-            return position
+            break
         size = sum(byte << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
         has_footer = bool(header[5] & 0x10)
         position += 10 + size + 10 * has_footer
+    stream.seek(position)
+    return position
 
 
 def mpeg_frame_bytes(head: bytes) -> int | None:

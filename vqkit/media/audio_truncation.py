@@ -24,6 +24,8 @@ def missing_part(stream: BufferedIOBase, format_name: str) -> str | None:
     """Say what a seekable file lacks by its own account; None if it is whole or cannot tell."""
     if format_name == "ogg":
         return _missing_of_ogg(stream)
+    if format_name == "wav" and (num_bytes := _bytes_behind_nothing(stream)):
+        return f"it was never finished: its header says 0 bytes of sound, {num_bytes} bytes follow"
     end_of = _ENDS.get(format_name)
     if end_of is None:
         return None
@@ -82,6 +84,15 @@ def _end_of_riff(stream: BufferedIOBase) -> int | None:
                 return start + long_length
             return None if end - start >= _UNKNOWN_SIZE else end
     return end
+
+
+def _bytes_behind_nothing(stream: BufferedIOBase) -> int:
+    """What lies behind an empty data chunk of WAV and is no chunk: a recorder was switched off."""
+    size = stream.seek(0, 2)
+    chunks = list(_chunks(stream, 12, "<4sI", align=2))
+    empty = [end for kind, start, end in chunks if kind == b"data" and start == end]
+    is_tiled = bool(chunks) and size <= chunks[-1][2] + 1 and chunks[-1][2] <= size
+    return size - empty[0] if empty and not is_tiled else 0
 
 
 def _end_of_aiff(stream: BufferedIOBase) -> int | None:
