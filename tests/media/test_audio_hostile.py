@@ -80,6 +80,10 @@ def test_noise_behind_a_good_beginning(start, rest):
     assert is_audio(start + rest) in (True, False)
 
 
+def test_tags_without_end_keep_nobody():
+    assert not is_read_or_refused(b"ID3\x04\0\0\0\0\0\0" * 500_000)
+
+
 def test_the_files_themselves_are_read():
     assert all(is_read_or_refused(file) for file in FILES)
 

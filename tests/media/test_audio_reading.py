@@ -169,6 +169,14 @@ def test_other_files_are_read(container, encoding):
     assert 0.7 < ratio < 1.3
 
 
+def test_a_transport_stream_with_times():
+    """As camcorders write it."""
+    plain = by_ffmpeg(sound(), container="mpegts", encoding="aac")
+    packets = [plain[i : i + 188] for i in range(0, len(plain), 188)]
+    timed = b"".join(bytes(4) + packet for packet in packets)
+    assert torch.equal(read_audio(timed).samples, read_audio(plain).samples)
+
+
 # Channels, rates, lengths
 
 

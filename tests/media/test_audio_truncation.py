@@ -125,6 +125,22 @@ def test_a_wave_out_of_a_pipe_says_no_size(size_field):
     assert read_audio(wave(size_field, 2000)).samples.shape == (1, 1000)
 
 
+@pytest.mark.parametrize("size_field", [2001, 0x7FFFEFFF, 0x80000000, 0xFFFFEFFF])
+def test_any_other_size_is_meant(size_field):
+    with pytest.raises(MediaError, match=rf"promises {44 + size_field} bytes, 2044 are there"):
+        read_audio(wave(size_field, 2000))
+
+
+@pytest.mark.parametrize("num_bytes", [9, 2000, 44_100])
+def test_a_wave_whose_recorder_was_switched_off(num_bytes):
+    sound_bytes = bytes(i * 7 % 251 for i in range(num_bytes))
+    with pytest.raises(MediaError, match=rf"never finished.*0 bytes of sound, {num_bytes} bytes"):
+        read_audio(wave(0, 0, sound_bytes))
+    # No sound and a comment is a file like any other.
+    assert read_audio(wave(0, 0, b"LIST\x04\0\0\0INFO")).samples.shape == (1, 0)
+    assert read_audio(wave(0, 0)).samples.shape == (1, 0)
+
+
 def test_litter_behind_the_sound_does_no_harm():
     for tail in (b"LIST\xff\xff\xff\xff", b"TAG" + bytes(125), b"\0"):
         assert read_audio(wave(2000, 2000, tail)).samples.shape == (1, 1000)

@@ -285,6 +285,17 @@ def test_the_gradient_is_that_of_the_transposed_sum(from_hz, to_hz):
     assert bool(single.grad.abs().max() > 0.1)
 
 
+def test_gradients_flow_after_a_use_in_inference_mode():
+    """Filters are kept: those of a validation are those of the training that follows."""
+    rates = (7013, 5003)
+    with torch.inference_mode():
+        before = resample(torch.ones(1, 500), *rates)
+    x = torch.ones(1, 500, requires_grad=True)
+    resample(x, *rates).sum().backward()
+    assert x.grad.isfinite().all()
+    assert torch.equal(before, resample(x, *rates))
+
+
 def test_it_takes_no_notice_of_autocast():
     x = torch.randn(1, 1000)
     with torch.autocast("cpu", torch.bfloat16):

@@ -56,7 +56,8 @@ AUDIO_FORMATS: dict[str, AudioFormat] = {
         AudioFormat("aac", (".aac",), "aac"),
         AudioFormat("avi", (".avi",), "avi"),
         AudioFormat("asf", (".wma", ".wmv", ".asf"), "asf"),
-        AudioFormat("mpegts", (".ts", ".mts", ".m2ts"), "mpegts"),
+        # Not ".ts", which is TypeScript far more often.
+        AudioFormat("mpegts", (".m2ts",), "mpegts"),
         AudioFormat("flv", (".flv",), "flv"),
     )
 }
@@ -80,7 +81,7 @@ _STARTS = {
 _RIFF_KINDS = {b"WAVE": "wav", b"AVI ": "avi"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _STILL_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
-_TRANSPORT_PACKET_BYTES = 188
+_MAX_TAGS = 16
 
 
 def identify_audio(stream: BufferedIOBase) -> AudioFormat | None:
@@ -103,15 +104,16 @@ def identify_audio(stream: BufferedIOBase) -> AudioFormat | None:
 def skip_id3(stream: BufferedIOBase) -> int:
     """Move behind the ID3v2 tags at the start of a file, and say where that is."""
     position = 0
-    while True:
+    for _ in range(_MAX_TAGS):
         stream.seek(position)
         header = stream.read(10)
         if len(header) < 10 or not header.startswith(b"ID3") or any(b & 0x80 for b in header[6:]):
-            stream.seek(position)
-            return position
+            break
         size = sum(byte << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
         has_footer = bool(header[5] & 0x10)
         position += 10 + size + 10 * has_footer
+    stream.seek(position)
+    return position
 
 
 def mpeg_frame_bytes(head: bytes) -> int | None:
@@ -168,10 +170,18 @@ def _name_of_head(head: bytes) -> str | None:
         return "aac" if _is_followed_by(head, _adts_frame_bytes(head), 0xF0, 0xF6) else None
     if _is_followed_by(head, mpeg_frame_bytes(head), 0xE0, 0xE0):
         return "mp3"
-    packets = head[::_TRANSPORT_PACKET_BYTES]
-    if len(packets) > 3 and packets == b"\x47" * len(packets):
+    if _is_transport_stream(head):
         return "mpegts"
     return None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Packets of 188 bytes, or of 192 with a time before each, that begin with the same byte."""
+    for first, packet_bytes in ((0, 188), (4, 192)):
+        marks = head[first::packet_bytes]
+        if len(marks) > 3 and marks == b"\x47" * len(marks):
+            return True
+    return False
 
 
 def _adts_frame_bytes(head: bytes) -> int | None:

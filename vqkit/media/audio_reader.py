@@ -232,12 +232,14 @@ class AudioReader:
         """Any failure inside becomes a MediaError that names the file."""
         try:
             yield
-        except (MediaError, MissingExtraError, MemoryError):
+        except (MediaError, MissingExtraError):
             raise
         except TrackError as error:
             raise unreadable_audio(self._name, str(error)) from error
         # Decoders meet hostile bytes with exceptions of every kind; to the caller all say the same.
         except Exception as error:
+            if type(error) is MemoryError:  # FFmpeg's own kind is about what the file asks for
+                raise
             damage = f"it is damaged or cut short ({str(error) or type(error).__name__})"
             if self._num_promised is not None:
                 damage += (

@@ -18,7 +18,7 @@ _EXACT_SEEKS = ("PCM_", "FLOAT", "DOUBLE", "ALAC_", "ULAW", "ALAW")
 # Values beyond full scale are the encoder's doing and nobody's mistake.
 _LOSSY = ("VORBIS", "OPUS", "MPEG_")
 _STEP_SAMPLES = 1 << 15
-# What libsndfile gives for a length that it does not know, or believes from a hostile header.
+# What libsndfile gives for a length that it does not know: FLAC out of a pipe.
 _NO_LENGTH = 1 << 62
 
 
@@ -57,14 +57,11 @@ class SoundFileDecoder:
             self._file: Any = soundfile.SoundFile(_handle(stream), closefd=False)
         except soundfile.LibsndfileError as error:
             raise UnsupportedEncodingError(str(error.error_string).strip(" .")) from error
-        encoding = self._file.subtype
-        num_samples = self._file.frames if self._file.frames < _NO_LENGTH else None
-        if (audio_format.name, encoding) == ("wav", "MPEG_LAYER_III"):
+        encoding, num_samples = self._file.subtype, self._file.frames
+        counts_wrongly = (audio_format.name, encoding) == ("wav", "MPEG_LAYER_III")
+        if counts_wrongly or num_samples >= _NO_LENGTH:
             self.close()
-            raise UnsupportedEncodingError("libsndfile takes its length for longer than it is")
-        if num_samples is None:
-            self.close()
-            raise UnsupportedEncodingError("libsndfile cannot read FLAC of unknown length")
+            raise UnsupportedEncodingError(f"libsndfile does not know the length of {encoding}")
         self.is_lossy = encoding.startswith(_LOSSY)
         self._seeks_exactly = encoding.startswith(_EXACT_SEEKS)
         # soundfile seeks to where it is after every read, and MP3 goes on with other roundings:

@@ -1,7 +1,7 @@
 """Whether a file is as long as its own header says, for the formats whose headers say it.
 
-Decoders take a file that was cut for a shorter one. FLAC, MP3 with a header and CAF are caught by
-their count of samples as well; MP3 and AAC without a header, MPEG-TS and FLV cannot be caught.
+Decoders take a file that was cut for a shorter one. FLAC is not here: its count of samples tells
+while it is decoded, as that of MP3 does. MP3 and AAC without a header, MPEG-TS and FLV cannot tell.
 """
 
 import struct
@@ -13,8 +13,8 @@ from vqkit.media.audio_formats import mpeg_frame_bytes, skip_id3
 
 __all__ = ["missing_part"]
 
-# From here on sizes are what programs write that cannot seek back: SoX and FFmpeg into a pipe.
-_UNKNOWN_SIZE = 0x7FFFF000
+# Sizes that programs write into a pipe, where they cannot go back: SoX, FFmpeg and others.
+_UNKNOWN_SIZES = (range(0x7FFFF000, 0x80000000), range(0xFFFFF000, 0x100000000))
 _OGG_SEARCH_BYTES = 1 << 17
 # Many more than any file has, so that a hostile one does not keep us.
 _MAX_CHUNKS = 1 << 14
@@ -24,6 +24,8 @@ def missing_part(stream: BufferedIOBase, format_name: str) -> str | None:
     """Say what a seekable file lacks by its own account; None if it is whole or cannot tell."""
     if format_name == "ogg":
         return _missing_of_ogg(stream)
+    if format_name == "wav" and (num_bytes := _bytes_behind_nothing(stream)):
+        return f"it was never finished: its header says 0 bytes of sound, {num_bytes} bytes follow"
     end_of = _ENDS.get(format_name)
     if end_of is None:
         return None
@@ -36,6 +38,10 @@ def missing_part(stream: BufferedIOBase, format_name: str) -> str | None:
     if promised is None or promised <= size:
         return None
     return f"it is cut short: its header promises {promised} bytes, {size} are there"
+
+
+def _is_unknown(length: int) -> bool:
+    return any(length in sizes for sizes in _UNKNOWN_SIZES)
 
 
 def _unpack(stream: BufferedIOBase, position: int, form: str) -> tuple[Any, ...]:
@@ -80,21 +86,30 @@ def _end_of_riff(stream: BufferedIOBase) -> int | None:
         if kind == b"data":
             if end - start == 0xFFFFFFFF and long_length is not None:
                 return start + long_length
-            return None if end - start >= _UNKNOWN_SIZE else end
+            return None if _is_unknown(end - start) else end
     return end
+
+
+def _bytes_behind_nothing(stream: BufferedIOBase) -> int:
+    """What lies behind an empty data chunk of WAV and is no chunk: a recorder was switched off."""
+    size = stream.seek(0, 2)
+    chunks = list(_chunks(stream, 12, "<4sI", align=2))
+    empty = [end for kind, start, end in chunks if kind == b"data" and start == end]
+    is_tiled = bool(chunks) and size <= chunks[-1][2] + 1 and chunks[-1][2] <= size
+    return size - empty[0] if empty and not is_tiled else 0
 
 
 def _end_of_aiff(stream: BufferedIOBase) -> int | None:
     end = 0
     for kind, start, end in _chunks(stream, 12, ">4sI", align=2):
         if kind == b"SSND":
-            return None if end - start >= _UNKNOWN_SIZE else end
+            return None if _is_unknown(end - start) else end
     return end
 
 
 def _end_of_au(stream: BufferedIOBase) -> int | None:
     _magic, offset, length = _unpack(stream, 0, ">4sII")
-    return None if length >= _UNKNOWN_SIZE else offset + length
+    return None if _is_unknown(length) else offset + length
 
 
 def _end_of_caf(stream: BufferedIOBase) -> int | None:
@@ -182,7 +197,7 @@ def _missing_of_ogg(stream: BufferedIOBase) -> str | None:
         is_whole = is_whole and page + 27 + len(segments) + sum(segments) <= len(tail)
         if is_whole and header[5] & 4:
             return None
-    return f"it is cut short: none of its {size} bytes is in a last Ogg page"
+    return f"it is cut short: the last Ogg page is missing behind its {size} bytes"
 
 
 _ENDS = {

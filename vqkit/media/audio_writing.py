@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ class _Writable:
 
     suffixes: tuple[str, ...]
     container: str = ""
-    bit_depths: Mapping[int | str, str] | None = None
+    bit_depths: Mapping[int | str, str] = field(default_factory=dict)
     rates_hz: tuple[int, ...] = ()
     default_bps: int | None = None
     holds_nothing: bool = False
@@ -91,8 +91,9 @@ def write_audio(
         format: ``"wav"``, ``"flac"``, ``"ogg"`` (Vorbis), ``"opus"``, ``"mp3"`` or ``"m4a"`` (AAC);
             by default what the path's ending says, and WAV for a stream or a path without ending.
         bit_depth: 16 (the default) or 24 for WAV and FLAC, ``"float"`` for WAV.
-        bitrate_bps: bits per second of Opus (6000 to 256000 per channel), MP3 (8000 to 320000, the
-            nearest that its standard has) and M4A; by default 64 kbit/s per channel, 80 for M4A.
+        bitrate_bps: bits per second of Opus (6000 to 256000 times channels), MP3 (32000 to 320000,
+            below 32 kHz 8000 to 160000, the nearest that its standard has) and M4A (8000 to 512000
+            times channels); by default 64 kbit/s per channel, 80 for M4A.
         metadata: title, artist, album, comment, date, genre, copyright, software, license,
             tracknumber, as far as the format has a place for them; others are left out.
         overwrite: replace a file that exists.
@@ -157,7 +158,7 @@ def _settings(
     _check_rate(name, writable.rates_hz, sample_rate_hz)
     if num_samples == 0 and not writable.holds_nothing:
         raise MediaError(f"Cannot encode 0 samples as {name}. Write WAV instead.")
-    if writable.bit_depths is None:
+    if not writable.bit_depths:
         if bit_depth is not None:
             raise ConfigError(f"bit_depth: {name} is lossy and has none. Leave it out.")
         return _lossy_settings(name, writable, channels, sample_rate_hz, bitrate_bps)

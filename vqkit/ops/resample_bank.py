@@ -117,27 +117,36 @@ class FilterBank:
 
     def _block(self, x: Tensor, x_from: int, block: int, row: int, end_row: int) -> Tensor:
         """All output samples of one block of one channel; right only where the rows are asked."""
-        columns = []
         first_period = block * self.block_periods
+        columns = []
         for place in range(self.rows_per_period):
-            # The periods whose row at this place is asked for.
-            start = max(0, -(-(row - place) // self.rows_per_period) - first_period)
+            # The periods of the block whose row at this place is asked for.
+            start = -(-(row - place) // self.rows_per_period) - first_period
             stop = -(-(end_row - place) // self.rows_per_period) - first_period
-            stop = min(stop, self.block_periods)
-            if start >= stop:
-                columns.append(
-                    x.new_zeros(self.block_periods, self.row_outputs, dtype=torch.double)
-                )
-                continue
-            first = (first_period + start) * self.period_in + self._offset(place) - x_from
-            length = (stop - start - 1) * self.period_in + self.taps
-            windows = x[first : first + length].unfold(0, self.taps, self.period_in).double()
-            if stop - start < self.block_periods:
-                # Always one shape: the product of a row must not depend on who else is there.
-                missing = (0, 0, start, self.block_periods - stop)
-                windows = torch.nn.functional.pad(windows, missing)
-            columns.append(windows.contiguous() @ self._filter(place))
+            start, stop = max(0, start), min(stop, self.block_periods)
+            if start < stop:
+                first = (first_period + start) * self.period_in + self._offset(place) - x_from
+                columns.append(self._products(x[first:], place, start, stop))
+            else:
+                shape = (self.block_periods, self.row_outputs)
+                columns.append(x.new_zeros(shape, dtype=torch.double))
         return torch.cat(columns, dim=1)[:, : self.period_out].reshape(-1)
+
+    def _products(self, x: Tensor, place: int, start: int, stop: int) -> Tensor:
+        """The row at one place of the periods ``start`` to ``stop``; other periods are zero.
+
+        Returns:
+            Float64 [block_periods, row_outputs].
+        """
+        length = (stop - start - 1) * self.period_in + self.taps
+        windows = x[:length].unfold(0, self.taps, self.period_in)
+        # Always a copy: a product may depend on how its factors are aligned in memory.
+        windows = windows.to(torch.double, copy=True, memory_format=torch.contiguous_format)
+        if stop - start < self.block_periods:
+            # Always one shape: the product of a row must not depend on who else is there.
+            missing = (0, 0, start, self.block_periods - stop)
+            windows = torch.nn.functional.pad(windows, missing)
+        return windows @ self._filter(place)
 
     def _offset(self, place: int) -> int:
         """The first input sample of the row at this place of the first period."""
@@ -146,18 +155,21 @@ class FilterBank:
     def _filter(self, place: int) -> Tensor:
         """Float64 [taps, row_outputs]."""
         kept = self._filters.get(place)
-        if kept is not None:
-            return kept
-        output = torch.arange(self.row_outputs) + place * self.row_outputs
-        tap = torch.arange(self.taps) + self._offset(place)
+        if kept is None:
+            # What is kept for later must not be a tensor of inference mode, which has no gradient.
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._new_filter(place).to(self.device)
+            if len(self._filters) < self._max_filters:
+                self._filters[place] = kept
+        return kept
+
+    def _new_filter(self, place: int) -> Tensor:
+        output = torch.arange(self.row_outputs, device="cpu") + place * self.row_outputs
+        tap = torch.arange(self.taps, device="cpu") + self._offset(place)
         # The distance in input samples, times up: whole numbers, so that no place is rounded.
         distance = (output * self.down - tap[:, None] * self.up).double() / self.up
         distance = distance / max(1.0, self.down / self.up)  # in samples of the lower rate
         inside = (1 - (distance / _HALF_WIDTH).square()).clamp(min=0)
         window = torch.special.i0(_KAISER_BETA * inside.sqrt()) * (inside > 0)
         weights = torch.special.sinc(_ROLLOFF * distance) * window
-        # A constant stays what it is at every phase.
-        weights = (weights / weights.sum(0)).to(self.device)
-        if len(self._filters) < self._max_filters:
-            self._filters[place] = weights
-        return weights
+        return weights / weights.sum(0)  # a constant stays what it is at every phase
