@@ -128,7 +128,7 @@ class SpectralConvergence(SpectralDistance):
         tensor(0.5000)
     """
 
-    floor: float = 1e-2
+    floor: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse a negative weight, and a floor that is not positive."""
