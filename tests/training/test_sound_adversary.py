@@ -60,7 +60,7 @@ def adversary(**options) -> Adversary:
     }
     return Adversary(
         settings.pop("discriminator", None) or RowsAsSound(),
-        partial(torch.optim.Adam, lr=1e-3),
+        settings.pop("optimizer", None) or partial(torch.optim.Adam, lr=1e-3),
         **settings,
     )
 
@@ -70,7 +70,7 @@ def training(max_steps: int, *, balanced: bool = True, **options) -> TokenizerTr
     return TokenizerTraining(
         tiny.tokenizer(),
         {"pixel": WeightedLoss(L1(), 0.1), "squared": WeightedLoss(L2(), 1.0)},
-        tiny.optimization(),
+        options.pop("optimization", None) or tiny.optimization(),
         max_steps,
         adversary=options.pop("adversary", None) or adversary(),
         balancer=partial(GradientBalancer, decay=DECAY) if balanced else None,
