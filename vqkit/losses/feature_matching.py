@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
+from vqkit.ops.collectives import all_sum, world_size
 from vqkit.shapes import Float
 
 __all__ = ["FeatureMatching"]
@@ -28,7 +29,8 @@ class FeatureMatching:
 
     Attributes:
         weight: Factor of the term.
-        relative: Divide each layer's difference by the mean magnitude of the real features.
+        relative: Divide each layer's difference by the mean magnitude of the real features, of all
+            ranks: with a process group every rank must call.
 
     Raises:
         ConfigError: A negative weight.
@@ -66,18 +68,14 @@ class FeatureMatching:
                 f"{[list(f.shape) for f in ours]} and {[list(f.shape) for f in theirs]}. "
                 f"A discriminator without features cannot be matched."
             )
-        return torch.stack(
-            [self._of_layer(*pair) for pair in zip(ours, theirs, strict=True)]
-        ).mean()
-
-    def _of_layer(self, fake: Tensor, real: Tensor) -> Tensor:
-        real = real.detach().float()
-        difference = (fake.float() - real).abs().mean()
-        return (
-            difference / real.abs().mean().clamp_min(_LEAST_MAGNITUDE)
-            if self.relative
-            else difference
-        )
+        theirs = [layer.detach().float() for layer in theirs]
+        pairs = zip(ours, theirs, strict=True)
+        differences = torch.stack([(f.float() - r).abs().mean() for f, r in pairs])
+        if not self.relative:
+            return differences.mean()
+        # Of all ranks: with sizes of its own each part of a batch would have another loss.
+        sizes = all_sum(torch.stack([r.abs().mean() for r in theirs])) / world_size()
+        return (differences / sizes.clamp_min(_LEAST_MAGNITUDE)).mean()
 
 
 def _flat(features: Features) -> list[Tensor]:
