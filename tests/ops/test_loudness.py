@@ -157,3 +157,31 @@ def test_normalised_to_the_target_and_items_by_themselves():
 def test_refuses_a_rate_below_the_shelf():
     with pytest.raises(ConfigError, match="above 3364 Hz, got 3000"):
         loudness_lufs(torch.zeros(1, 1, 3000), 3000)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2), (48000, 2)])
+def test_equals_ffmpegs_meter(rate, channels):
+    av = pytest.importorskip("av")
+    generator = torch.Generator().manual_seed(rate)
+    x = 0.2 * torch.randn(channels, 6 * rate, generator=generator)
+    x[:, : 2 * rate] *= 0.03  # below the relative gate
+    layout = {"layout": "stereo" if channels == 2 else "mono"}
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(sample_rate=rate, format="flt", **layout)
+    meter, sink = graph.add("ebur128", "metadata=1"), graph.add("abuffersink")
+    source.link_to(meter)
+    meter.link_to(sink)
+    graph.configure()
+    found = None
+    for start in range(0, x.shape[1], rate // 10):
+        piece = x[:, start : start + rate // 10].T.contiguous().numpy().reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", **layout)
+        frame.sample_rate, frame.pts = rate, start
+        graph.push(frame)
+        while True:
+            try:
+                measured = graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                break
+            found = measured.metadata.get("lavfi.r128.I", found)
+    assert float(loudness_lufs(x[None], rate)) == pytest.approx(float(found), abs=0.01)

@@ -17,9 +17,9 @@ __all__ = ["GradientBalancer"]
 class GradientBalancer(nn.Module):
     """Gives each loss a share of the output's gradient, whatever the loss's own scale.
 
-    EnCodec (arXiv 2210.13438, section 3.4, eq. 6): with g_i the gradient of loss i at the output
-    and <|g_i|> the average of its norm over the steps, the output's gradient is
-    ``total_norm * sum_i (weight_i / sum_j weight_j) g_i / <|g_i|>``. Weights are then shares, and a
+    EnCodec (arXiv 2210.13438, section 3.4, eq. 6): with ``g_i`` the gradient of loss i at the
+    output and ``n_i`` the average of its norm over the steps, the output's gradient is
+    ``total_norm * sum_i (weight_i / sum_j weight_j) g_i / n_i``. Weights are then shares, and a
     loss times ten is the same training. The weights are summed over the losses that are there: one
     which comes in later takes its share from the others.
 
