@@ -26,9 +26,9 @@ class GradientBalancer(nn.Module):
     The averages are exponential without a start at zero (a weighted mean of what was seen), of all
     ranks, and buffers, so that a resumed run goes on with them. They move in training with
     gradients enabled only, before they are used; norms that are not finite move nothing. Per item
-    the norm is that of the item's own loss, and the result is the mean over the items: batches,
-    accumulated batches and ranks laid end to end give the same. (audiocraft's result is larger by
-    the batch size, which Adam does not notice and clipping does.)
+    the norm is that of the item's own loss, and the result is the mean over the items: ranks with
+    parts of a batch give the batch's. (audiocraft's result is larger by the batch size, which Adam
+    does not notice and clipping does.)
 
     A loss whose gradient was zero for long and comes back is divided by an average near zero: it
     may have up to ``1 / (1 - decay)`` times its share for a while.

@@ -257,10 +257,8 @@ class TokenizerTraining(SteppedModule):
             for group in groups:
                 group["lr"] = group["base_lr"] * self.optimization.learning_rate(self.step)
             if parameters:
-                limit = self.optimization.clip_norm
-                norm = nn.utils.clip_grad_norm_(
-                    parameters, float("inf") if limit is None else limit
-                )
+                limit = self.optimization.clip_norm or float("inf")
+                norm = nn.utils.clip_grad_norm_(parameters, limit)
                 logs[f"gradient_norm/{name}"] = norm
                 if self._finite_everywhere(norm):
                     optimizer.step()
