@@ -102,6 +102,7 @@ class Adversary(nn.Module):
         # The discriminator judges here and does not learn.
         self.discriminator.requires_grad_(False)
         fake = _as_output(self.discriminator(reconstruction))
+        self.discriminator.requires_grad_(True)
         terms, weights = {_GENERATOR: self.loss.generator(fake.logits)}, {_GENERATOR: self.weight}
         if self.feature_matching is not None:
             if not any(fake.features):
@@ -113,7 +114,6 @@ class Adversary(nn.Module):
                 real = _as_output(self.discriminator(media))
             terms[_FEATURES] = self.feature_matching(fake.features, real.features)
             weights[_FEATURES] = self.feature_matching.weight
-        self.discriminator.requires_grad_(True)
         return terms, {name: weight * ramp for name, weight in weights.items()}
 
     def weighted_term(
