@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import vqkit.losses
+import vqkit.nets
 import vqkit.quantizers
 from vqkit.cli.main import main
 from vqkit.files.dataset import DatasetHeader, Manifest, Sample, ShardWriter, record_name
@@ -142,3 +144,17 @@ def test_every_exported_name_of_data_sets_is_explained():
     assert "automodule:: vqkit.files.dataset\n" in text
     for name in ("TokenDataset", "TokenIterableDataset", "TokenLoader", *EXPORT_FORMATS, *ORDERS):
         assert f"`{name}`" in text, name
+
+
+def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
+    text = (DOCS / "audio_losses.md").read_text()
+    words = set(re.findall(r"\w+", text))
+    of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "adaptive_weight"}
+    assert not set(vqkit.losses.__all__) - words - of_images
+    judges = {name for name in vqkit.nets.__all__ if "Discriminator" in name}
+    assert not judges - words - {"PatchDiscriminator"}
+    for name in ("encodec", "audiocraft", "dac", "vocos"):
+        assert f"`MultiScaleMel.{name}`" in text
+    for group in ("discriminator", "adversary", "balancer"):
+        named = {path.stem for path in (config_dir() / group).glob("*.yaml")}
+        assert not named - words - {"none", "patch", "patch_group", "ramped", "vqgan"}, group

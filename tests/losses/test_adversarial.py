@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from vqkit.errors import ShapeError
 from vqkit.losses import Hinge, LeastSquares, NonSaturating
 
 LOSSES = [Hinge(), NonSaturating(), LeastSquares()]
@@ -90,3 +91,21 @@ def test_extreme_logits_stay_finite():
 def test_they_are_values():
     assert Hinge() == Hinge()
     assert len({Hinge(), NonSaturating(), LeastSquares()}) == 3
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_several_discriminators_are_averaged_whatever_their_size(loss):
+    real = [torch.randn(2, 1, 5), torch.randn(2, 1, 300), torch.randn(2, 7)]
+    fake = [torch.randn(2, 1, 5), torch.randn(2, 1, 300), torch.randn(2, 7)]
+    each = torch.stack([loss.discriminator(r, f) for r, f in zip(real, fake, strict=True)])
+    torch.testing.assert_close(loss.discriminator(tuple(real), fake), each.mean())
+    each = torch.stack([loss.generator(f) for f in fake])
+    torch.testing.assert_close(loss.generator(fake), each.mean())
+
+
+def test_refuses_other_numbers_of_logits():
+    logits = torch.zeros(2)
+    with pytest.raises(ShapeError, match="got 2 and 1"):
+        Hinge().discriminator([logits, logits], [logits])
+    with pytest.raises(ShapeError, match="at least one discriminator"):
+        Hinge().generator([])

@@ -39,3 +39,24 @@ def test_refuses_negative_steps(setting):
 def test_refuses_a_discriminator_that_comes_too_late():
     with pytest.raises(ConfigError, match="11 > 10"):
         AdversarialSchedule(start_step=10, discriminator_start_step=11)
+
+
+def test_the_discriminator_trains_at_a_share_of_the_steps():
+    schedule = AdversarialSchedule(
+        start_step=100, discriminator_start_step=50, update_probability=2 / 3
+    )
+    trains = [schedule.trains_discriminator(step) for step in range(3050)]
+    assert not any(trains[:50])
+    # Within three standard deviations of 3,000 draws.
+    assert abs(sum(trains[50:]) / 3000 - 2 / 3) < 3 * (2 / 9 / 3000) ** 0.5
+    assert trains == [schedule.trains_discriminator(step) for step in range(3050)]
+    other = AdversarialSchedule(50, update_probability=2 / 3, seed=1)
+    assert trains != [other.trains_discriminator(step) for step in range(3050)]
+    # Runs in progress rest on these draws.
+    assert [step for step in range(50, 60) if trains[step]] == [50, 52, 53, 54, 55, 56, 57, 58]
+
+
+@pytest.mark.parametrize("probability", [0.0, -0.1, 1.1])
+def test_refuses_probabilities(probability):
+    with pytest.raises(ConfigError, match="0 < update_probability <= 1"):
+        AdversarialSchedule(update_probability=probability)

@@ -41,6 +41,7 @@ def test_every_file_is_seen():
     groups = {path.parent.name for path in CONFIGS if path.parent != config_dir()}
     assert groups == {
         "adversary",
+        "balancer",
         "callbacks",
         "data",
         "decoder",
@@ -53,7 +54,7 @@ def test_every_file_is_seen():
         "quantizer",
         "trainer",
     }
-    assert len(CONFIGS) == 72
+    assert len(CONFIGS) == 85
     assert RECIPES == ["image/quickstart", "image/vqgan", "image/vqgan-small"]
 
 
@@ -104,10 +105,22 @@ def test_every_training_builds(group, choice):
         f"{group}={choice}",
         *(RANDOM_LPIPS if choice == "vqgan" and group == "loss" else []),
     ]
-    config = composed("recipe=image/vqgan-small", "data=photos", *overrides)
+    # The recipe sets a width that discriminators of sound do not know.
+    of_images = group != "discriminator" or choice.startswith("patch")
+    base = "recipe=image/vqgan-small" if of_images else "adversary=ramped"
+    config = composed(base, "data=photos", *overrides)
     training = instantiate(config.training, _convert_="all")
     assert (training.adversary is None) == (choice == "none")
+    assert training.balancer is None
     assert len(training.configure_optimizers()) == (1 if choice == "none" else 2)
+
+
+@pytest.mark.parametrize("adversary", ["none", "encodec", "audiocraft"])
+def test_the_balancer_builds_with_what_has_no_adaptive_weight(adversary):
+    config = composed(f"adversary={adversary}", "balancer=encodec", "loss=l2")
+    training = instantiate(config.training, _convert_="all")
+    terms = ("adversary/generator", "adversary/features")
+    assert training.balancer.names == ("pixel", *(terms if adversary != "none" else ()))
 
 
 @pytest.mark.parametrize("group", ["callbacks", "logger"])

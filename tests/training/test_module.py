@@ -1,7 +1,6 @@
 """Steps, skips, schedules and exact resumption."""
 
 import signal
-from functools import partial
 
 import pytest
 import torch
@@ -135,10 +134,9 @@ def test_a_batch_that_is_not_finite_is_skipped_and_counted(through_gradient):
     module = TokenizerTraining(
         tiny.tokenizer(),
         {"pixel": WeightedLoss(Poison({2}, through_gradient))},
-        partial(torch.optim.Adam, lr=1e-2),
+        tiny.optimization(clip_norm=None),
         5,
         adversary=tiny.adversary(adaptive=False),
-        average_decay=0.9,
     )
     fit(module)
     assert module.step == 5
@@ -181,8 +179,9 @@ def test_the_discriminator_gets_no_gradient_from_the_generator():
     module = tiny.training(3)
     x = torch.randn(2, 3, 32, 32)
     reconstruction = module.tokenizer(x).reconstruction
-    term, _ = module.adversary.generator_term(
-        reconstruction, (reconstruction - x).abs().mean(), module.tokenizer.decoder.last_layer, 10
+    terms, weights = module.adversary.generator_terms(reconstruction, x, 10)
+    term, _ = module.adversary.weighted_term(
+        terms, weights, (reconstruction - x).abs().mean(), module.tokenizer.decoder.last_layer
     )
     term.backward()
     assert all(p.grad is None for p in module.adversary.discriminator.parameters())
@@ -221,7 +220,9 @@ def test_learning_rate():
     assert WarmupCosine(total_steps=2, warmup_steps=100)(1) == pytest.approx(0.02)
     with pytest.raises(ConfigError, match="warmup_steps >= 0"):
         WarmupCosine(10, -1)
-    module = tiny.training(4, gan=False, learning_rate=WarmupCosine(4, 0, 0.0))
+    module = tiny.training(
+        4, gan=False, optimization=tiny.optimization(learning_rate=WarmupCosine(4, 0, 0.0))
+    )
     trainer, _ = fit(module)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-2 * rate_at(3, 4))
 
@@ -288,6 +289,6 @@ def test_health_is_logged():
 
 def test_wrong_settings_are_refused():
     with pytest.raises(ConfigError, match="at least one loss"):
-        TokenizerTraining(tiny.tokenizer(), {}, partial(torch.optim.Adam), 1)
+        TokenizerTraining(tiny.tokenizer(), {}, tiny.optimization(), 1)
     with pytest.raises(ConfigError, match="weight"):
         WeightedLoss(L1(), -1.0)

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.training.tiny import data, tokenizer, trainer, training
 from vqkit.quantizers import IBQ, GradientUpdate, Residual, ScalarLatent, VectorQuantizer
-from vqkit.training import make_optimizer, parameter_groups
+from vqkit.training import Optimization, make_optimizer, parameter_groups
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")]
 
@@ -51,7 +51,7 @@ def test_training_uses_the_groups():
         2,
         gan=False,
         tokenizer=tokenizer(quantizer),
-        optimizer=partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1),
+        optimization=Optimization(partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.1)),
     )
     trainer().fit(module, datamodule=data())
     groups = module.optimizers().param_groups

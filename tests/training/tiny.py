@@ -12,7 +12,13 @@ from vqkit.losses import L1, AdversarialSchedule
 from vqkit.nets import PatchDiscriminator
 from vqkit.quantizers import EMA, KMeans, Quantizer, ReplaceUnused, VectorQuantizer
 from vqkit.tokenizers import ImageFrontend, Tokenizer
-from vqkit.training import Adversary, TokenizerTraining, WeightedLoss, make_trainer
+from vqkit.training import (
+    Adversary,
+    Optimization,
+    TokenizerTraining,
+    WeightedLoss,
+    make_trainer,
+)
 
 SIDE = 32
 
@@ -81,11 +87,15 @@ def adversary(**options) -> Adversary:
     )
 
 
+def optimization(**options) -> Optimization:
+    settings = {"average_decay": 0.9, "clip_norm": 1.0, **options}
+    return Optimization(partial(torch.optim.Adam, lr=1e-2), **settings)
+
+
 def training(max_steps: int, *, gan: bool = True, **options) -> TokenizerTraining:
     torch.manual_seed(3)
     settings = {
-        "average_decay": 0.9,
-        "clip_norm": 1.0,
+        "optimization": optimization(),
         "log_every": 2,
         "adversary": adversary() if gan else None,
         **options,
@@ -93,7 +103,7 @@ def training(max_steps: int, *, gan: bool = True, **options) -> TokenizerTrainin
     return TokenizerTraining(
         settings.pop("tokenizer", None) or tokenizer(),
         {"pixel": WeightedLoss(L1())},
-        settings.pop("optimizer", None) or partial(torch.optim.Adam, lr=1e-2),
+        settings.pop("optimization"),
         max_steps,
         **settings,
     )

@@ -2,10 +2,20 @@
 
 from vqkit.losses.adaptive_weight import adaptive_weight
 from vqkit.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating
+from vqkit.losses.balancer import GradientBalancer
+from vqkit.losses.feature_matching import FeatureMatching
 from vqkit.losses.lecam import LeCAM
 from vqkit.losses.lpips import LPIPS
 from vqkit.losses.reconstruction import L1, L2
 from vqkit.losses.schedule import AdversarialSchedule
+from vqkit.losses.spectral import MelFilters, MultiScaleMel, MultiScaleSTFT
+from vqkit.losses.spectral_distance import (
+    LinearL1,
+    LogL1,
+    LogL2,
+    SpectralConvergence,
+    SpectralDistance,
+)
 
 __all__ = [
     "L1",
@@ -13,9 +23,19 @@ __all__ = [
     "LPIPS",
     "AdversarialLoss",
     "AdversarialSchedule",
+    "FeatureMatching",
+    "GradientBalancer",
     "Hinge",
     "LeCAM",
     "LeastSquares",
+    "LinearL1",
+    "LogL1",
+    "LogL2",
+    "MelFilters",
+    "MultiScaleMel",
+    "MultiScaleSTFT",
     "NonSaturating",
+    "SpectralConvergence",
+    "SpectralDistance",
     "adaptive_weight",
 ]

@@ -2,31 +2,68 @@
 
 Real and fake logits may have any shapes, and different ones. The discriminator's loss is the mean
 of its two halves, as in taming-transformers, so that all three are of one size. Means are fp32.
+Of several discriminators, given as sequences of logits, the losses are averaged: codecs that add
+them up (HiFi-GAN, DAC) have an adversarial weight that is to be multiplied by their number, and one
+for least squares by another 2, the half of equation 9.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqkit.errors import ShapeError
 from vqkit.shapes import Float
 
 __all__ = ["AdversarialLoss", "Hinge", "LeastSquares", "NonSaturating"]
 
 
+Logits = Float[Tensor, "..."] | Sequence[Float[Tensor, "..."]]
+
+
 class AdversarialLoss(ABC):
-    """A pair of losses on logits; the caller detaches the fake images for the discriminator."""
+    """A pair of losses on logits; the caller detaches the fake media for the discriminator."""
+
+    def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Float[Tensor, ""]:
+        """Falls as the real logits rise and the fake ones sink.
+
+        Raises:
+            ShapeError: Other numbers of real and of fake logits, or none.
+        """
+        real, fake = _several(real_logits), _several(fake_logits)
+        if len(real) != len(fake):
+            raise ShapeError(
+                f"Adversarial loss: expected logits of as many discriminators for real as for fake "
+                f"media, got {len(real)} and {len(fake)}."
+            )
+        pairs = zip(real, fake, strict=True)
+        return torch.stack([self._discriminator(r.float(), f.float()) for r, f in pairs]).mean()
+
+    def generator(self, fake_logits: Logits) -> Float[Tensor, ""]:
+        """Falls as the fake logits rise.
+
+        Raises:
+            ShapeError: No logits.
+        """
+        return torch.stack([self._generator(f.float()) for f in _several(fake_logits)]).mean()
 
     @abstractmethod
-    def discriminator(
-        self, real_logits: Float[Tensor, "*real"], fake_logits: Float[Tensor, "*fake"]
-    ) -> Float[Tensor, ""]:
-        """Falls as the real logits rise and the fake ones sink."""
+    def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Of one discriminator's fp32 logits."""
 
     @abstractmethod
-    def generator(self, fake_logits: Float[Tensor, "*fake"]) -> Float[Tensor, ""]:
-        """Falls as the fake logits rise."""
+    def _generator(self, fake: Tensor) -> Tensor:
+        """Of one discriminator's fp32 logits."""
+
+
+def _several(logits: Logits) -> Sequence[Tensor]:
+    several = [logits] if isinstance(logits, Tensor) else logits
+    if not several:
+        raise ShapeError("Adversarial loss: expected logits of at least one discriminator.")
+    return several
 
 
 @dataclass(frozen=True)
@@ -39,16 +76,13 @@ class Hinge(AdversarialLoss):
         tensor(0.2500)
     """
 
-    def discriminator(
-        self, real_logits: Float[Tensor, "*real"], fake_logits: Float[Tensor, "*fake"]
-    ) -> Float[Tensor, ""]:
+    def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """No gradient from logits beyond the margin of 1 on their own side."""
-        real = F.relu(1.0 - real_logits.float()).mean()
-        return 0.5 * (real + F.relu(1.0 + fake_logits.float()).mean())
+        return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean())
 
-    def generator(self, fake_logits: Float[Tensor, "*fake"]) -> Float[Tensor, ""]:
+    def _generator(self, fake: Tensor) -> Tensor:
         """Linear: may fall without bound."""
-        return -fake_logits.float().mean()
+        return -fake.mean()
 
 
 @dataclass(frozen=True)
@@ -64,16 +98,13 @@ class NonSaturating(AdversarialLoss):
         tensor(0.6931)
     """
 
-    def discriminator(
-        self, real_logits: Float[Tensor, "*real"], fake_logits: Float[Tensor, "*fake"]
-    ) -> Float[Tensor, ""]:
+    def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Binary cross entropy of real = 1 and fake = 0."""
-        real = F.softplus(-real_logits.float()).mean()
-        return 0.5 * (real + F.softplus(fake_logits.float()).mean())
+        return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
-    def generator(self, fake_logits: Float[Tensor, "*fake"]) -> Float[Tensor, ""]:
+    def _generator(self, fake: Tensor) -> Tensor:
         """Binary cross entropy of fake = 1: steep where the discriminator is sure."""
-        return F.softplus(-fake_logits.float()).mean()
+        return F.softplus(-fake).mean()
 
 
 @dataclass(frozen=True)
@@ -86,13 +117,10 @@ class LeastSquares(AdversarialLoss):
         tensor(0.5000)
     """
 
-    def discriminator(
-        self, real_logits: Float[Tensor, "*real"], fake_logits: Float[Tensor, "*fake"]
-    ) -> Float[Tensor, ""]:
+    def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Least where real logits are 1 and fake ones 0."""
-        real = (real_logits.float() - 1.0).square().mean()
-        return 0.5 * (real + fake_logits.float().square().mean())
+        return 0.5 * ((real - 1.0).square().mean() + fake.square().mean())
 
-    def generator(self, fake_logits: Float[Tensor, "*fake"]) -> Float[Tensor, ""]:
+    def _generator(self, fake: Tensor) -> Tensor:
         """Least where fake logits are 1."""
-        return 0.5 * (fake_logits.float() - 1.0).square().mean()
+        return 0.5 * (fake - 1.0).square().mean()

@@ -8,8 +8,12 @@ from vqkit.shapes import Float
 __all__ = ["L1", "L2"]
 
 
-def _difference(reconstruction: Tensor, target: Tensor) -> Tensor:
-    # Broadcasting would turn a forgotten axis into a plausible number.
+def check_shapes(reconstruction: Tensor, target: Tensor) -> None:
+    """Refuse broadcasting, which would turn a forgotten axis into a plausible number.
+
+    Raises:
+        ShapeError: If the shapes differ or are empty.
+    """
     if reconstruction.shape != target.shape:
         raise ShapeError(
             f"Reconstruction loss: expected two tensors of one shape, got "
@@ -17,6 +21,10 @@ def _difference(reconstruction: Tensor, target: Tensor) -> Tensor:
         )
     if not target.numel():
         raise ShapeError(f"Reconstruction loss: expected elements, got {list(target.shape)}.")
+
+
+def _difference(reconstruction: Tensor, target: Tensor) -> Tensor:
+    check_shapes(reconstruction, target)
     return reconstruction.float() - target.float()
 
 

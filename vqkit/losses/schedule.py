@@ -1,5 +1,6 @@
-"""When the adversary comes in."""
+"""When the adversary comes in, and how often it learns."""
 
+import random
 from dataclasses import dataclass
 
 from vqkit.errors import ConfigError
@@ -16,9 +17,13 @@ class AdversarialSchedule:
         ramp_steps: Steps over which the weight rises in a line from 0 to 1; 0 is a jump.
         discriminator_start_step: First step at which the discriminator trains, at or before
             ``start_step``, so that it knows something when it is listened to. ``None``: with it.
+        update_probability: Share of the steps at which the discriminator trains from then on.
+            EnCodec: 2/3 at 24 kHz, 1/2 at 48 kHz.
+        seed: Which steps these are, a function of seed and step alone.
 
     Raises:
-        ConfigError: On a negative step, or a discriminator that starts after it is listened to.
+        ConfigError: On a negative step, a discriminator that starts after it is listened to, or a
+            probability outside (0, 1].
 
     Example:
         >>> schedule = AdversarialSchedule(start_step=100, ramp_steps=50)
@@ -29,6 +34,8 @@ class AdversarialSchedule:
     start_step: int = 0
     ramp_steps: int = 0
     discriminator_start_step: int | None = None
+    update_probability: float = 1.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse steps that contradict each other."""
@@ -39,6 +46,11 @@ class AdversarialSchedule:
                 f"Adversarial schedule: expected discriminator_start_step <= start_step, got "
                 f"{self.discriminator_start_step} > {self.start_step}: the generator would follow "
                 f"an untrained discriminator."
+            )
+        if not 0.0 < self.update_probability <= 1.0:
+            raise ConfigError(
+                f"Adversarial schedule: expected 0 < update_probability <= 1, got "
+                f"{self.update_probability}."
             )
 
     @property
@@ -57,4 +69,7 @@ class AdversarialSchedule:
 
     def trains_discriminator(self, step: int) -> bool:
         """Whether the discriminator takes a step."""
-        return step >= self._discriminator_start
+        if step < self._discriminator_start:
+            return False
+        # A generator per step, of a text: a resumed run draws the same, on all ranks.
+        return random.Random(f"{self.seed} {step}").random() < self.update_probability

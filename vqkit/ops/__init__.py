@@ -5,6 +5,8 @@ from vqkit.ops.bit_entropy import bit_entropy
 from vqkit.ops.bits import bits_to_index, index_to_bits, reverse_bits
 from vqkit.ops.counter_noise import gumbel_noise, normal_noise, token_keys, uniform_noise
 from vqkit.ops.gradient import directional, rotation_trick, straight_through
+from vqkit.ops.loudness import loudness_lufs, normalise_loudness
+from vqkit.ops.mel import mel_filterbank
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
@@ -12,6 +14,7 @@ from vqkit.ops.resample import StreamingResampler, resample, resampled_length
 from vqkit.ops.select_code import select_code
 from vqkit.ops.soft_code import soft_code
 from vqkit.ops.statistics import CodeStatistics, code_statistics
+from vqkit.ops.stft import magnitude_spectrogram, reflect_pad, spectrogram
 
 __all__ = [
     "CodeStatistics",
@@ -25,15 +28,21 @@ __all__ = [
     "gumbel_noise",
     "index_to_bits",
     "index_to_digits",
+    "loudness_lufs",
+    "magnitude_spectrogram",
+    "mel_filterbank",
     "nearest_code",
     "normal_noise",
+    "normalise_loudness",
     "projected_rows",
+    "reflect_pad",
     "resample",
     "resampled_length",
     "reverse_bits",
     "rotation_trick",
     "select_code",
     "soft_code",
+    "spectrogram",
     "straight_through",
     "token_keys",
     "uniform_noise",

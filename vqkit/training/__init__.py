@@ -5,6 +5,7 @@ from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
+from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
@@ -16,6 +17,7 @@ __all__ = [
     "Checkpoints",
     "Constant",
     "LearningRate",
+    "Optimization",
     "Pictures",
     "PriorTraining",
     "ProgressBar",

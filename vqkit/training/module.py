@@ -1,6 +1,6 @@
 """The Lightning module: a tokenizer, its losses, an adversary, and steps counted once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +9,21 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.losses import GradientBalancer
 from vqkit.metrics import PSNR, CodebookUsage
 from vqkit.ops.collectives import all_sum, rank, world_size
-from vqkit.tokenizers import Tokenizer
+from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.health import codebook_health
-from vqkit.training.learning_rate import Constant, LearningRate
-from vqkit.training.parameter_groups import OptimizerFactory, make_optimizer
+from vqkit.training.optimization import Optimization
+from vqkit.training.parameter_groups import make_optimizer
 from vqkit.training.random_state import random_state, set_random_state
 from vqkit.training.stepped import SteppedModule
 
 __all__ = ["TokenizerTraining", "WeightedLoss"]
+
+BalancerFactory = Callable[[Sequence[str]], GradientBalancer]
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,16 @@ class TokenizerTraining(SteppedModule):
     Args:
         tokenizer: What is trained.
         losses: By name; their weighted sum and the quantizer's loss are minimised.
-        optimizer: Makes the optimizer of the tokenizer's parameters, or of groups of them: weight
-            decay spares biases, gains and codes (``parameter_groups``).
+        optimization: How the weights are moved.
         max_steps: The training stops after so many steps.
         adversary: Discriminator and what belongs to it.
-        learning_rate: Factor of both optimizers' rates over the steps.
-        average_decay: Decay of the weight average that is exported; 0 exports the weights.
+        balancer: Makes, of the names of all losses, what turns their weights into shares of the
+            reconstruction's gradient (EnCodec); the quantizer's loss stands beside. None adds up.
         accumulate: Batches per step.
-        clip_norm: Upper bound of the gradient's norm, per optimizer; None leaves it.
         log_every: Steps between entries of the log.
 
     Raises:
-        ConfigError: No loss, or a count below 1.
+        ConfigError: No loss, a count below 1, or a balancer beside an adaptive weight.
     """
 
     num_steps: Tensor
@@ -67,14 +68,12 @@ class TokenizerTraining(SteppedModule):
         self,
         tokenizer: Tokenizer,
         losses: Mapping[str, WeightedLoss],
-        optimizer: OptimizerFactory,
+        optimization: Optimization,
         max_steps: int,
         *,
         adversary: Adversary | None = None,
-        learning_rate: LearningRate | None = None,
-        average_decay: float = 0.0,
+        balancer: BalancerFactory | None = None,
         accumulate: int = 1,
-        clip_norm: float | None = None,
         log_every: int = 50,
     ) -> None:
         super().__init__()
@@ -87,13 +86,19 @@ class TokenizerTraining(SteppedModule):
         self.tokenizer = tokenizer
         self.losses = nn.ModuleDict({name: item.loss for name, item in losses.items()})
         self.loss_weights = {name: item.weight for name, item in losses.items()}
-        self.optimizer = optimizer
+        self.optimization = optimization
         self.max_steps = max_steps
         self.adversary = adversary
-        self.learning_rate = learning_rate or Constant()
-        self.average = WeightAverage(tokenizer, average_decay) if average_decay > 0 else None
+        if balancer is not None and adversary is not None and adversary.adaptive:
+            raise ConfigError(
+                "TokenizerTraining: expected a balancer or an adaptive weight, got both. Set the "
+                "adversary's adaptive to false."
+            )
+        names = [*losses, *(adversary.term_names if adversary is not None else ())]
+        self.balancer = balancer(names) if balancer is not None else None
+        decay = optimization.average_decay
+        self.average = WeightAverage(tokenizer, decay) if decay > 0 else None
         self.accumulate = accumulate
-        self.clip_norm = clip_norm
         self.log_every = log_every
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("num_skipped", torch.zeros((), dtype=torch.int64))
@@ -121,7 +126,7 @@ class TokenizerTraining(SteppedModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""
-        optimizers = [make_optimizer(self.optimizer, self.tokenizer)]
+        optimizers = [make_optimizer(self.optimization.factory, self.tokenizer)]
         if self.adversary is not None:
             optimizers.append(self.adversary.make_optimizer())
         for optimizer in optimizers:
@@ -196,29 +201,49 @@ class TokenizerTraining(SteppedModule):
         """Losses and gradients of one batch, the discriminator's too."""
         output = self.tokenizer(batch)
         terms = {name: loss(output.reconstruction, batch) for name, loss in self.losses.items()}
-        reconstruction_loss = torch.stack(
-            [self.loss_weights[name] * term.float() for name, term in terms.items()]
-        ).sum()
-        loss = reconstruction_loss + output.quantizer.loss
         logs = {f"loss/{name}": term.detach() for name, term in terms.items()}
         logs |= {f"quantizer/{name}": term for name, term in output.quantizer.terms.items()}
         valid = (output.quantizer.indices >= 0).all(-1)
         self.usage.update(output.quantizer.indices, valid)
-        if not self._finite_everywhere(loss):
+        if not self._finite_everywhere(self._weighted(terms) + output.quantizer.loss):
             self.num_skipped += 1
             return logs
-        if self.adversary is not None:
-            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[assignment]
-            term, adversary_logs = self.adversary.generator_term(
-                output.reconstruction, reconstruction_loss, last_layer, self.step
-            )
-            loss, logs = loss + term, logs | adversary_logs
+        loss, term_logs = self._total(output, terms, batch)
+        logs |= term_logs
         self.manual_backward(loss / self.accumulate)
         if self.adversary is not None and self.adversary.schedule.trains_discriminator(self.step):
             loss, adversary_logs = self.adversary.discriminator_loss(batch, output.reconstruction)
             logs |= adversary_logs
             self.manual_backward(loss / self.accumulate)
         return logs
+
+    def _total(
+        self, output: TokenizerOutput, terms: Mapping[str, Tensor], batch: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go back from, the generator's adversarial terms in it, and what to log."""
+        judged: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        if self.adversary is not None:
+            judged, weights = self.adversary.generator_terms(
+                output.reconstruction, batch, self.step
+            )
+        logs = {name: term.detach() for name, term in judged.items()}
+        if self.balancer is not None:
+            loss = self.balancer(
+                {**terms, **judged}, {**self.loss_weights, **weights}, output.reconstruction
+            )
+            norms = self.balancer.average_norms()
+            logs |= {f"balancer/{name}_norm": norms[name] for name in (*terms, *judged)}
+            return loss + output.quantizer.loss, logs
+        loss = self._weighted(terms)
+        if self.adversary is not None and judged:
+            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[assignment]
+            term, weight_logs = self.adversary.weighted_term(judged, weights, loss, last_layer)
+            return loss + output.quantizer.loss + term, logs | weight_logs
+        return loss + output.quantizer.loss, logs
+
+    def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.loss_weights[name] * t.float() for name, t in terms.items()]).sum()
 
     def _update(self, logs: dict[str, Tensor]) -> None:
         """Step each optimizer whose gradient is there and finite."""
@@ -230,9 +255,9 @@ class TokenizerTraining(SteppedModule):
             groups = optimizer.param_groups
             parameters = [p for group in groups for p in group["params"] if p.grad is not None]
             for group in groups:
-                group["lr"] = group["base_lr"] * self.learning_rate(self.step)
+                group["lr"] = group["base_lr"] * self.optimization.learning_rate(self.step)
             if parameters:
-                limit = float("inf") if self.clip_norm is None else self.clip_norm
+                limit = self.optimization.clip_norm or float("inf")
                 norm = nn.utils.clip_grad_norm_(parameters, limit)
                 logs[f"gradient_norm/{name}"] = norm
                 if self._finite_everywhere(norm):
