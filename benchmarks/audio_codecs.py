@@ -1,7 +1,7 @@
 """Codecs of sound against the same models in transformers: same weights, same tokens, how fast.
 
-``python -m benchmarks.audio_codecs --clips FOLDER`` takes EnCodec (24 kHz), DAC (16 kHz) and Mimi in
-their published sizes with random weights, which cost what trained ones do. One clip alone, and a
+``python -m benchmarks.audio_codecs --clips FOLDER`` takes EnCodec (24 kHz), DAC (16 kHz) and Mimi
+in their published sizes with random weights, which cost what trained ones do. One clip alone, and a
 folder of clips one after the other, as both libraries take clips of different lengths. Both sides
 run in turn. ``--output benchmarks/results`` keeps the results.
 """

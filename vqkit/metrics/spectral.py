@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.metrics.audio import checked_audio
-from vqkit.metrics.mel import MelScale, mel_filterbank
+from vqkit.ops.mel import MelScale, mel_filterbank
 from vqkit.shapes import Float
 
 __all__ = [
@@ -125,11 +125,11 @@ def mel_distance(
         )
     filters = [
         mel_filterbank(
+            window // 2 + 1,
             sample_rate_hz,
-            window,
             num_mels,
             scale=definition.mel_scale,
-            unit_area=definition.unit_area,
+            norm="slaney" if definition.unit_area else None,
         )
         for window, num_mels in zip(definition.windows, definition.num_mels, strict=True)
     ]

@@ -1,9 +1,9 @@
 """The nearest codes of few tokens, such as those of a few seconds of sound.
 
-Each level of a codec asks for a hundred tokens among a thousand codes. To look for the middle of the
-data and to move the codes there takes several times as long as their scores. Here they are measured
-from the origin: where that lies too far from the data, the scores decide less, and the few tokens
-that are left in doubt are compared in float64 as always.
+Each level of a codec asks for a hundred tokens among a thousand codes. To look for the middle of
+the data and to move the codes there takes several times as long as their scores. Here they are
+measured from the origin: where that lies too far from the data, the scores decide less, and the few
+tokens that are left in doubt are compared in float64 as always.
 """
 
 import torch
