@@ -181,9 +181,9 @@ def test_another_job_in_the_same_folder_is_wrong_usage(run: Run, folder: Path, m
     assert "expected alpha 'white', got 'black'" in ran.err
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+# On a busy machine the time limits of its processes end items: a slow test.
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_can_be_given_again(
     run: Run, folder: Path, model: Path, number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -98,6 +98,8 @@ def test_model_as_json(run: Run, model: Path) -> None:
         "codebook_sizes": [512],
         "bits_per_position": 9.0,
         "nominal_bits_per_pixel": 9 / 64,
+        "nominal_bits_per_second": None,
+        "sample_rate_hz": None,
         "parts": {
             "frontend": "vqkit.tokenizers.ImageFrontend",
             "encoder": "tests.cli.tiny.BlockMeans",

@@ -102,8 +102,9 @@ def _describe_rates(content: Path | bytes, info: "TokenFileInfo") -> dict[str, A
 def _describe_tokens(info: "TokenFileInfo") -> dict[str, Any]:
     _, extent = extent_of(info.media)
     nominal = info.nominal_bits / extent if extent else None
-    rates = rate_facts(info.media, info.size_bytes)
-    rates |= {f"nominal_{name}": nominal for name in rates if name.startswith("bits_per_")}
+    known = rate_facts(info.media, info.size_bytes)
+    rates = {name: rate for name, rate in known.items() if name.startswith("bits_per_")}
+    rates |= {f"nominal_{name}": nominal for name in rates}
     model = find_fingerprint(info.tokenizer, info.fingerprint)
     return {
         "kind": "token file",

@@ -161,13 +161,15 @@ def resolve(name: str) -> str:
 def modality_here(name: str) -> str | None:
     """Modality of the model that ``--model`` names; None if it is on the hub alone.
 
-    Raises:
-        ConfigError: There is no such model, or it is damaged.
+    None of a damaged model or of none too: whoever loads it says so, after wrong usage.
     """
     from vqkit.tokenizers.folder import read_spec
 
-    path = Path(resolve(name))
-    return read_spec(path).modality if path.is_dir() else None
+    try:
+        path = Path(resolve(name))
+        return read_spec(path).modality if path.is_dir() else None
+    except VqkitError:
+        return None
 
 
 def _near(name: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from vqkit.errors import ConfigError
+from vqkit.ops.stft import reflect_pad
 from vqkit.shapes import Float
 
 __all__ = ["ConvStyle", "PaddedConv", "PaddedTransposedConv", "trained_weight"]
@@ -19,7 +20,7 @@ __all__ = ["ConvStyle", "PaddedConv", "PaddedTransposedConv", "trained_weight"]
 Padding = Literal["reflect", "zero", "replicate"]
 Norm = Literal["none", "weight", "group"]
 
-_TORCH_MODES = {"reflect": "reflect", "zero": "constant", "replicate": "replicate"}
+_TORCH_MODES = {"zero": "constant", "replicate": "replicate"}
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,6 @@ def trained_weight(conv: nn.Module) -> Tensor:
 def _padded(x: Tensor, left: int, right: int, padding: Padding) -> Tensor:
     if not left and not right:
         return x
-    # An input too short to be reflected is made longer with zeros, which are cut off again.
-    missing = max(0, max(left, right) + 1 - x.shape[-1]) if padding == "reflect" else 0
-    x = F.pad(x, (0, missing)) if missing else x
-    x = F.pad(x, (left, right), mode=_TORCH_MODES[padding])
-    return x[..., : x.shape[-1] - missing]
+    if padding == "reflect":
+        return reflect_pad(x, left, right)
+    return F.pad(x, (left, right), mode=_TORCH_MODES[padding])
