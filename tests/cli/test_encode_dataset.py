@@ -181,7 +181,7 @@ def test_another_job_in_the_same_folder_is_wrong_usage(run: Run, folder: Path, m
     assert "expected alpha 'white', got 'black'" in ran.err
 
 
-# On a busy machine the time limits of its processes end items: a slow test.
+# On a busy machine the job may end before the signal comes: a slow test.
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_can_be_given_again(
