@@ -36,10 +36,12 @@ class SampleSource(Source):
 
 def decode(location: str, arguments: argparse.Namespace, console: Console) -> int:
     """Decode the samples that were named, or all."""
+    if arguments.format not in (None, *OUTPUT_FORMATS):
+        raise UsageError(
+            f"--format {arguments.format}: expected one of {', '.join(OUTPUT_FORMATS)}."
+        )
     dataset = TokenDataset(location)
     format = arguments.format or DEFAULT_FORMATS.get(dataset.manifest.header.modality, "png")
-    if format not in OUTPUT_FORMATS:
-        raise UsageError(f"--format {format}: expected one of {', '.join(OUTPUT_FORMATS)}.")
     places = _places(dataset, arguments.key)
     models = ModelLoader(arguments, console)
     if arguments.model is not None:
