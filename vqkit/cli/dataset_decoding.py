@@ -11,6 +11,7 @@ from vqkit.cli.console import Console, printable
 from vqkit.cli.media import DEFAULT_FORMATS, media_path, write_media
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import OUTPUT_FORMATS
+from vqkit.cli.rates import extent_of
 from vqkit.cli.sources import Source
 from vqkit.cli.targets import Job, Target
 from vqkit.cli.usage_error import UsageError
@@ -65,7 +66,8 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         assert target.path is not None
         written.add(target.path)
         console.detail(printable(f"{key} -> {target.name}"))
-        return {"num_tokens": tokens.num_tokens}
+        name, extent = extent_of(tokens.media[0])
+        return {"num_tokens": tokens.num_tokens, name: extent}
 
     folder = Path(arguments.output)
     jobs = [

@@ -77,10 +77,11 @@ def _rate(progress: "Progress", num_done: int, elapsed_seconds: float) -> str:
 
 
 def _line(progress: "Progress") -> str:
-    duration = f" of {duration_words(progress.media_seconds)}" if progress.media_seconds else ""
+    seconds = progress.media_seconds
+    duration = f" {duration_words(seconds)} of sound," if seconds else ""
     return (
         f"{progress.num_done_shards:,} of {progress.num_shards:,} shards, "
-        f"{progress.num_done_inputs:,} of {progress.num_inputs:,} files{duration}, "
+        f"{progress.num_done_inputs:,} of {progress.num_inputs:,} files,{duration} "
         f"{progress.num_failed:,} failed; {_stages(progress) or 'starting'}"
     )
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from vqkit.cli.console import Console, printable
@@ -25,7 +26,7 @@ def describe(location: str, arguments: argparse.Namespace, console: Console) -> 
         console.document({"command": "dataset", "action": "info", "dataset": location, **facts})
         return ExitStatus.DONE
     console.data(printable(storage.location))
-    for name, value in _rows(facts).items():
+    for name, value in (*_rows(facts).items(), *_trouble(facts)):
         console.data(printable(f"  {name}: {value}"))
     return ExitStatus.DONE
 
@@ -150,9 +151,13 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         rows["nominal size"] = f"{facts['nominal_bits'] / 8:,.0f} bytes"
     if facts["ideal_bytes"] is not None:
         rows["ideal size"] = f"{facts['ideal_bytes']:,.0f} bytes by these entropies"
+    return rows
+
+
+def _trouble(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Why samples and shards are missing, the most frequent reasons first."""
     reasons = Counter(failure["reason"] for failure in facts["failures"])
     for reason, count in reasons.most_common(_MAX_LISTED):
-        rows[f"failed {count:,} times"] = reason
+        yield f"failed {count:,} times", reason
     for name, reason in facts["quarantined"].items():
-        rows[f"in quarantine {name}"] = reason
-    return rows
+        yield f"in quarantine {name}", reason
