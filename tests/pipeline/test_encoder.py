@@ -9,6 +9,7 @@ from torch import Tensor
 from tests.cli.tiny import tiny_tokenizer
 from vqkit.pipeline.encoder import ItemEncoder
 from vqkit.pipeline.executors import WorkerLostError
+from vqkit.pipeline.reading import ReadMedia
 from vqkit.tokenizers import Tokenizer, Tokens
 
 
@@ -29,14 +30,20 @@ def make_encoder(monkeypatch: pytest.MonkeyPatch) -> MakeEncoder:
     real = Tokenizer.encode
 
     def make(troubles: Troubles, batch_size: int) -> ItemEncoder:
-        def encode(self: Tokenizer, media: Sequence[Tensor], *, batched: bool = False) -> Tokens:
+        def encode(
+            self: Tokenizer,
+            media: Sequence[Tensor],
+            *,
+            batched: bool = False,
+            sample_rate_hz: int | None = None,
+        ) -> Tokens:
             assert batched == (len(media) > 1)
             troubles.batches.append(len(media))
             if len(media) > troubles.room:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             if troubles.error is not None and any(item.max() < -0.9 for item in media):
                 raise troubles.error
-            return real(self, media, batched=batched)
+            return real(self, media, batched=batched, sample_rate_hz=sample_rate_hz)
 
         monkeypatch.setattr(Tokenizer, "encode", encode)
         return ItemEncoder(tiny_tokenizer(), batch_size)
@@ -44,8 +51,8 @@ def make_encoder(monkeypatch: pytest.MonkeyPatch) -> MakeEncoder:
     return make
 
 
-def media(*values: float) -> list[Tensor]:
-    return [torch.full((3, 8, 8), value) for value in values]
+def media(*values: float) -> list[ReadMedia]:
+    return [ReadMedia(torch.full((3, 8, 8), value), 1, "") for value in values]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -56,7 +63,7 @@ def test_every_item_gets_its_tokens(batch_size: int) -> None:
     assert len(answers) == 8
     for item, answer in zip(items, answers, strict=True):
         assert isinstance(answer, Tokens)
-        assert answer.same_as(tokenizer.encode([item]))
+        assert answer.same_as(tokenizer.encode([item.media]))
 
 
 def test_a_batch_that_does_not_fit_is_halved_for_good(make_encoder: MakeEncoder) -> None:
@@ -97,4 +104,5 @@ def test_the_first_codebooks_alone() -> None:
     (answer,) = ItemEncoder(tokenizer, num_codebooks=2).encode(media(0.3))
     assert isinstance(answer, Tokens)
     assert answer.codebook_sizes == (125, 125)
-    assert torch.equal(answer.indices, tokenizer.encode(media(0.3)).indices[..., :2])
+    (item,) = media(0.3)
+    assert torch.equal(answer.indices, tokenizer.encode([item.media]).indices[..., :2])

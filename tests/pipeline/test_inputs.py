@@ -48,6 +48,17 @@ def test_a_store_is_searched_like_a_folder() -> None:
     assert request.size_bytes == 5
 
 
+def test_sounds_are_found_the_same_way(tmp_path: Path) -> None:
+    names = ("b.png", "a/z.FLAC", "a/b/c.mp3", "clip.mp4", "a/notes.txt", ".hidden.wav")
+    touch(tmp_path, *names)
+    store = fsspec.filesystem("memory")
+    for name in names:
+        store.pipe_file(f"/sounds/{name}", name.encode())
+    for location in (tmp_path, "memory://sounds"):
+        assert keys(list_inputs(location, "audio")) == ["a/b/c.mp3", "a/z.FLAC", "clip.mp4"]
+        assert keys(list_inputs(location, "image")) == ["b.png"]
+
+
 def test_a_list_of_paths(tmp_path: Path) -> None:
     touch(tmp_path, "in/b.png", "in/a b.png")
     elsewhere = touch(tmp_path / "elsewhere", "c.png") / "c.png"
@@ -120,7 +131,7 @@ def test_files_in_a_parquet_file(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("nothing", None, "no such file or folder"),
-        ("list.txt", b"\n", "expected media, found none"),
+        ("list.txt", b"\n", "expected images, found none"),
         ("list.txt", b"a.png\na.png\n", r"expected each key once, got 'a\.png'"),
         ("list.txt", b"\xff\xfe", "cannot be listed"),
         ("list.csv", b"file\na.png\n", r"expected a heading with a column 'path', got \['file'\]"),

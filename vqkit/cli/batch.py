@@ -9,7 +9,7 @@ from typing import Any
 from vqkit.cli.console import Console, explain, named_reason, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.progress import progress_bar
-from vqkit.cli.rates import rate_words
+from vqkit.cli.rates import rate_words, speed_words
 from vqkit.cli.targets import Job
 from vqkit.errors import VqkitError
 
@@ -224,7 +224,7 @@ def _summary(outcome: BatchOutcome, done: str, means: str) -> str:
     if (rate_text := rate_words(rates)) is not None:
         text += f", {rate_text}"
     if (speed := rates.get("times_real_time")) is not None:
-        text += f", {speed:.1f} times real time"
+        text += f", {speed_words(speed)}"
     return f"{text}."
 
 

@@ -11,6 +11,7 @@ from vqkit.cli.console import Console, printable
 from vqkit.cli.media import DEFAULT_FORMATS, media_path, write_media
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import OUTPUT_FORMATS
+from vqkit.cli.rates import extent_of
 from vqkit.cli.sources import Source
 from vqkit.cli.targets import Job, Target
 from vqkit.cli.usage_error import UsageError
@@ -36,10 +37,12 @@ class SampleSource(Source):
 
 def decode(location: str, arguments: argparse.Namespace, console: Console) -> int:
     """Decode the samples that were named, or all."""
+    if arguments.format not in (None, *OUTPUT_FORMATS):
+        raise UsageError(
+            f"--format {arguments.format}: expected one of {', '.join(OUTPUT_FORMATS)}."
+        )
     dataset = TokenDataset(location)
     format = arguments.format or DEFAULT_FORMATS.get(dataset.manifest.header.modality, "png")
-    if format not in OUTPUT_FORMATS:
-        raise UsageError(f"--format {format}: expected one of {', '.join(OUTPUT_FORMATS)}.")
     places = _places(dataset, arguments.key)
     models = ModelLoader(arguments, console)
     if arguments.model is not None:
@@ -63,7 +66,8 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         assert target.path is not None
         written.add(target.path)
         console.detail(printable(f"{key} -> {target.name}"))
-        return {"num_tokens": tokens.num_tokens}
+        name, extent = extent_of(tokens.media[0])
+        return {"num_tokens": tokens.num_tokens, name: extent}
 
     folder = Path(arguments.output)
     jobs = [

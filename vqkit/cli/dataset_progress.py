@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vqkit.cli.console import Console
+from vqkit.cli.rates import duration_words, speed_words
 
 if TYPE_CHECKING:
     from vqkit.pipeline import Progress
@@ -57,17 +58,30 @@ def dataset_progress(console: Console, *, wanted: bool) -> Iterator[Callable[["P
                 task,
                 total=progress.num_inputs,
                 completed=progress.num_done_inputs,
-                rate=f"{done / elapsed:.1f}/s" if done and elapsed else "",
+                rate=_rate(progress, done, elapsed),
                 stages=_stages(progress),
             )
 
         yield show
 
 
+def _rate(progress: "Progress", num_done: int, elapsed_seconds: float) -> str:
+    """Files per second, and of sounds how many there are by now and how fast they are encoded."""
+    if not num_done or not elapsed_seconds:
+        return ""
+    words = [f"{num_done / elapsed_seconds:.1f}/s"]
+    if progress.media_seconds:
+        words.append(duration_words(progress.media_seconds))
+        words.append(speed_words(progress.new_media_seconds / elapsed_seconds))
+    return ", ".join(words)
+
+
 def _line(progress: "Progress") -> str:
+    seconds = progress.media_seconds
+    duration = f" {duration_words(seconds)} of sound," if seconds else ""
     return (
         f"{progress.num_done_shards:,} of {progress.num_shards:,} shards, "
-        f"{progress.num_done_inputs:,} of {progress.num_inputs:,} files, "
+        f"{progress.num_done_inputs:,} of {progress.num_inputs:,} files,{duration} "
         f"{progress.num_failed:,} failed; {_stages(progress) or 'starting'}"
     )
 

@@ -2,11 +2,13 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from vqkit.cli.console import Console, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.progress import progress_bar
+from vqkit.cli.rates import duration_words, rate_words
 from vqkit.files.dataset import Manifest, verify_dataset
 from vqkit.files.storage import Storage
 
@@ -24,7 +26,7 @@ def describe(location: str, arguments: argparse.Namespace, console: Console) -> 
         console.document({"command": "dataset", "action": "info", "dataset": location, **facts})
         return ExitStatus.DONE
     console.data(printable(storage.location))
-    for name, value in _rows(facts).items():
+    for name, value in (*_rows(facts).items(), *_trouble(facts)):
         console.data(printable(f"  {name}: {value}"))
     return ExitStatus.DONE
 
@@ -77,6 +79,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "num_failed": manifest.num_failed,
         "num_tokens": manifest.num_tokens,
         "size_bytes": manifest.size_bytes,
+        **_duration_facts(manifest),
         "bits_per_token": 8 * manifest.size_bytes / max(1, manifest.num_tokens),
         "nominal_bits": None if None in nominal else sum(nominal),
         "ideal_bytes": None if None in ideal else sum(ideal),
@@ -84,6 +87,15 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "failures": [{"key": key, "reason": reason} for key, reason in manifest.failed],
         "quarantined": dict(manifest.quarantined),
     }
+
+
+def _duration_facts(manifest: Manifest) -> dict[str, float | None]:
+    """Of sounds, how long they last and what a second costs."""
+    seconds = manifest.media_seconds
+    if seconds is None:
+        return {}
+    rate = 8 * manifest.size_bytes / seconds if seconds else None
+    return {"media_seconds": seconds, "bits_per_second": rate}
 
 
 def _stream_facts(manifest: Manifest, name: str) -> dict[str, Any]:
@@ -133,13 +145,19 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             )  # fmt: skip
             rows[f"codebook {codebook} of {name}"] = f"{size:,} codes, {measured}"
     rows["size"] = f"{facts['size_bytes']:,} bytes, {facts['bits_per_token']:.3f} bits per token"
+    if facts.get("media_seconds"):
+        rows["duration"] = f"{duration_words(facts['media_seconds'])}, {rate_words(facts)}"
     if facts["nominal_bits"] is not None:
         rows["nominal size"] = f"{facts['nominal_bits'] / 8:,.0f} bytes"
     if facts["ideal_bytes"] is not None:
         rows["ideal size"] = f"{facts['ideal_bytes']:,.0f} bytes by these entropies"
+    return rows
+
+
+def _trouble(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Why samples and shards are missing, the most frequent reasons first."""
     reasons = Counter(failure["reason"] for failure in facts["failures"])
     for reason, count in reasons.most_common(_MAX_LISTED):
-        rows[f"failed {count:,} times"] = reason
+        yield f"failed {count:,} times", reason
     for name, reason in facts["quarantined"].items():
-        rows[f"in quarantine {name}"] = reason
-    return rows
+        yield f"in quarantine {name}", reason

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from vqkit.cli.codebooks import check_codebooks
+from vqkit.cli.codebooks import num_codebooks
 from vqkit.cli.console import Console
 from vqkit.cli.dataset_progress import dataset_progress
 from vqkit.cli.encode_dataset_report import list_planned_shards, report_dataset
@@ -157,8 +157,9 @@ def _job(
         ShardRange,
     )
 
-    if arguments.codebooks is not None:
-        check_codebooks(ModelLoader(arguments, console).named(), arguments.codebooks)
+    codebooks = None
+    if arguments.codebooks is not None or arguments.bitrate is not None:
+        codebooks = num_codebooks(ModelLoader(arguments, console).named(), arguments)
     path = resolve(arguments.model)
     # Workers may have another working folder.
     path = str(Path(path).absolute()) if Path(path).is_dir() else path
@@ -169,7 +170,7 @@ def _job(
         options=EncodingOptions(
             device=kind,
             alpha=arguments.alpha,
-            num_codebooks=arguments.codebooks,
+            num_codebooks=codebooks,
             batch_size=arguments.batch_size or 1,
             shard_bytes=arguments.shard_size,
         ),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.console import Console, named_reason, printable
 from vqkit.cli.exit_status import ExitStatus
+from vqkit.cli.rates import duration_words, rate_words, speed_words
 
 if TYPE_CHECKING:
     from vqkit.pipeline import EncodingJob, JobReport
@@ -67,10 +68,12 @@ def report_dataset(
         f"{report.seconds:.1f} s: {progress.num_tokens:,} tokens, {progress.size_bytes:,} bytes, "
         f"{progress.num_done_shards:,} shards"
         + (
-            f", {progress.num_earlier_shards:,} of them before."
+            f", {progress.num_earlier_shards:,} of them before"
             if progress.num_earlier_shards
-            else "."
+            else ""
         )
+        + _rates(report)
+        + "."
     )
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in progress.seconds.items())
     console.detail(f"Time of all workers together: {stages}.")
@@ -78,6 +81,16 @@ def report_dataset(
     if report.manifest is None:
         console.note("Shards of other tasks are missing; the last task to end writes the manifest.")
     return ExitStatus.DONE if report.is_all_well else ExitStatus.SOME_FAILED
+
+
+def _rates(report: "JobReport") -> str:
+    """Of sounds, the duration and what it comes to; of other media, nothing."""
+    rates = report.rates()
+    if not (seconds := rates.get("media_seconds")):
+        return ""
+    text = f"; {duration_words(seconds)} of sound, {rate_words(rates)}"
+    speed = rates["times_real_time"]
+    return text if speed is None else f"{text}, {speed_words(speed)}"
 
 
 def _name_failures(report: "JobReport", job: "EncodingJob", console: Console) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["extent_of", "rate_facts", "rate_words"]
+__all__ = ["duration_words", "extent_of", "rate_facts", "rate_words", "speed_words"]
 
 _RATES = {"num_pixels": "bits_per_pixel", "media_seconds": "bits_per_second"}
 
@@ -14,8 +14,10 @@ def extent_of(media: Mapping[str, int]) -> tuple[str, float | None]:
     >>> extent_of({"samples": 12_000, "sample_rate_hz": 24_000, "channels": 1})
     ('media_seconds', 0.5)
     """
-    if media.get("sample_rate_hz") and "samples" in media:
-        return "media_seconds", media["samples"] / media["sample_rate_hz"]
+    from vqkit.tokenizers.spec import seconds_of
+
+    if (seconds := seconds_of(media)) is not None:
+        return "media_seconds", seconds
     if "height" in media and "width" in media:
         return "num_pixels", media["height"] * media["width"]
     return "num_pixels", None
@@ -38,3 +40,23 @@ def rate_words(facts: Mapping[str, Any]) -> str | None:
     if facts.get("bits_per_pixel") is not None:
         return f"{facts['bits_per_pixel']:.4f} bits per pixel"
     return None
+
+
+def duration_words(seconds: float) -> str:
+    """How long sounds last.
+
+    >>> duration_words(45.25), duration_words(754.0), duration_words(9000.0)
+    ('45.2 s', '12.6 min', '2.5 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
+
+
+def speed_words(times_real_time: float) -> str:
+    """How much faster sounds were worked on than they last.
+
+    >>> speed_words(12.345)
+    '12.3 times real time'
+    """
+    return f"{times_real_time:.1f} times real time"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vqkit.pipeline.executors import WorkerLostError
 from vqkit.pipeline.reader_pool import reason_of
+from vqkit.pipeline.reading import ReadMedia
 from vqkit.tokenizers import Tokenizer, Tokens
 
 __all__ = ["ItemEncoder"]
@@ -16,8 +17,8 @@ class ItemEncoder:
     """Turns media into tokens, or the reason why there are none, item by item.
 
     With a batch size of 1 every item is encoded by itself. Items of larger batches are encoded
-    together where they have equal padded sizes; a batch that does not fit the memory is halved, and
-    so are all that follow.
+    together where they have equal rates and padded sizes; a batch that does not fit the memory is
+    halved, and so are all that follow.
 
     Args:
         tokenizer: What encodes.
@@ -32,35 +33,50 @@ class ItemEncoder:
         self.batch_size = batch_size
         self.num_codebooks = num_codebooks
 
-    def encode(self, media: Sequence[Tensor]) -> list[Tokens | str]:
-        """Encode items ``[channels, *size]``.
+    def encode(self, items: Sequence[ReadMedia]) -> list[Tokens | str]:
+        """Encode items, each to the answer in its place.
 
         Raises:
             WorkerLostError: The device does not work any more.
         """
+        by_rate: dict[int | None, list[int]] = {}
+        for place, item in enumerate(items):
+            by_rate.setdefault(item.sample_rate_hz, []).append(place)
+        answers: dict[int, Tokens | str] = {}
+        for sample_rate_hz, places in by_rate.items():
+            media = [items[place].media for place in places]
+            encoded = self._encode_of_one_rate(media, sample_rate_hz)
+            answers.update(zip(places, encoded, strict=True))
+        return [answers[place] for place in range(len(items))]
+
+    def _encode_of_one_rate(
+        self, media: Sequence[Tensor], sample_rate_hz: int | None
+    ) -> list[Tokens | str]:
         answers: list[Tokens | str] = []
         while len(answers) < len(media):
             size = self.batch_size
             batch = media[len(answers) : len(answers) + size]
             if size == 1:
-                answers.append(self._encode_alone(batch[0]))
+                answers.append(self._encode_alone(batch[0], sample_rate_hz))
                 continue
             try:
-                tokens = self._kept(self.tokenizer.encode(batch, batched=True))
+                tokens = self._kept(
+                    self.tokenizer.encode(batch, batched=True, sample_rate_hz=sample_rate_hz)
+                )
             except (MemoryError, torch.OutOfMemoryError):
                 self.batch_size = max(1, size // 2)
                 _free_memory()
             except Exception as error:
                 _check_device(error)
                 # One of them is at fault, and only that one shall pay.
-                answers += [self._encode_alone(item) for item in batch]
+                answers += [self._encode_alone(item, sample_rate_hz) for item in batch]
             else:
                 answers += [tokens.item(i) for i in range(len(tokens))]
         return answers
 
-    def _encode_alone(self, item: Tensor) -> Tokens | str:
+    def _encode_alone(self, item: Tensor, sample_rate_hz: int | None) -> Tokens | str:
         try:
-            return self._kept(self.tokenizer.encode([item]))
+            return self._kept(self.tokenizer.encode([item], sample_rate_hz=sample_rate_hz))
         except (MemoryError, torch.OutOfMemoryError):
             _free_memory()
             sides = " x ".join(map(str, item.shape[1:]))

@@ -14,7 +14,6 @@ from vqkit.pipeline.job_folder import JobFolder, Quarantine
 from vqkit.pipeline.model import ModelReference
 from vqkit.pipeline.options import EncodingOptions, FailurePolicy, ReadingLimits, ShardRange
 from vqkit.pipeline.plan import PLAN_NAME, Plan, make_plan
-from vqkit.pipeline.reading import check_modality
 from vqkit.pipeline.shard import STAGES, EncodingWork, summary_of
 
 __all__ = ["EncodingJob", "JobReport", "Progress", "encode_dataset"]
@@ -35,6 +34,8 @@ class Progress:
         num_failed: Inputs that failed.
         num_tokens: In the shards that are done.
         size_bytes: Of the shards that are done.
+        media_seconds: Duration of the sounds in the shards that are done.
+        new_media_seconds: Of those that were encoded in this run.
         failed: The first keys and reasons.
         quarantined: Shards that were given up.
         seconds: By stage, of all workers together, in this run.
@@ -48,6 +49,8 @@ class Progress:
     num_failed: int = 0
     num_tokens: int = 0
     size_bytes: int = 0
+    media_seconds: float = 0.0
+    new_media_seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)
     quarantined: list[Quarantine] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -56,13 +59,14 @@ class Progress:
         """Count a shard that is done."""
         self.num_done_shards += 1
         self.num_done_inputs += num_inputs
-        for name in ("num_failed", "num_tokens", "size_bytes"):
+        for name in ("num_failed", "num_tokens", "size_bytes", "media_seconds"):
             setattr(self, name, getattr(self, name) + summary[name])
         room = MAX_FAILURES_TOLD - len(self.failed)
         self.failed += [(key, reason) for key, reason in summary["failed"][:room]]
         if is_earlier:
             self.num_earlier_shards += 1
             return
+        self.new_media_seconds += summary["media_seconds"]
         for stage, seconds in summary["seconds"].items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
@@ -88,6 +92,21 @@ class JobReport:
         """Whether every input of the range has tokens now."""
         return not self.progress.num_failed and not self.progress.quarantined
 
+    def rates(self) -> dict[str, float | None]:
+        """Of sounds: their duration, bits per second, and how much faster this run was than they.
+
+        ``times_real_time`` is None where this run had nothing left to do. Empty for other media.
+        """
+        if self.plan.tokenizer.sample_rate_hz is None:
+            return {}
+        progress = self.progress
+        media_seconds, new_seconds = progress.media_seconds, progress.new_media_seconds
+        return {
+            "media_seconds": media_seconds,
+            "bits_per_second": 8 * progress.size_bytes / media_seconds if media_seconds else None,
+            "times_real_time": new_seconds / max(self.seconds, 1e-9) if new_seconds else None,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         progress = self.progress
@@ -102,6 +121,7 @@ class JobReport:
             "num_failed": progress.num_failed,
             "num_tokens": progress.num_tokens,
             "size_bytes": progress.size_bytes,
+            **self.rates(),
             "seconds": self.seconds,
             "stage_seconds": progress.seconds,
             "failed": [[*failure] for failure in progress.failed],
@@ -138,8 +158,7 @@ class EncodingJob:
             ConfigError: There are no inputs or no such model.
         """
         spec = self.model.spec()
-        check_modality(spec.modality)
-        inputs = list_inputs(self.inputs)
+        inputs = list_inputs(self.inputs, spec.modality)
         return make_plan(inputs, spec, self.options), inputs
 
     def stored_plan(self) -> Plan:

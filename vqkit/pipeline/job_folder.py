@@ -230,12 +230,15 @@ def header_of(plan: Plan) -> DatasetHeader:
     options, spec = plan.options, plan.tokenizer
     if options.num_codebooks is not None:
         spec = replace(spec, codebook_sizes=spec.codebook_sizes[: options.num_codebooks])
+    settings: dict[str, str | int] = {"batch_size": options.batch_size}
+    if spec.modality == "image":  # others have no transparent parts
+        settings["alpha"] = options.alpha
     return DatasetHeader.of(
         spec,
         plan_id=plan.plan_id,
         precision="float32",
         device=options.device,
-        preprocessing={"alpha": options.alpha, "batch_size": options.batch_size},
+        preprocessing=settings,
     )
 
 

@@ -158,14 +158,14 @@ class _Child:
             head = self.connection.recv()
             if isinstance(head, str):
                 return head
-            shape, size_bytes, sha256, seconds = head
+            shape, *facts = head
             media = torch.empty(shape, dtype=torch.float32)
             self.connection.recv_bytes_into(_bytes_of(media))
         except TimeoutError:
             raise
         except OSError as error:
             raise EOFError from error
-        return ReadMedia(media, size_bytes, sha256, seconds)
+        return ReadMedia(media, *facts)
 
     def last_words(self) -> str:
         """How a process ended that did so by itself."""
@@ -197,7 +197,8 @@ def _serve(connection: Connection, reader: MediaReader) -> None:
                 continue
             # The head fits into the pipe and tells the parent that this item is in time; the
             # samples wait until they are taken.
-            connection.send((media.shape, item.size_bytes, item.sha256, item.seconds))
+            facts = (item.size_bytes, item.sha256, item.seconds, item.sample_rate_hz)
+            connection.send((media.shape, *facts))
             connection.send_bytes(_bytes_of(media))
 
 

@@ -4,17 +4,18 @@ import errno
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from vqkit.errors import ConfigError, MediaError
-from vqkit.media import Alpha, read_image
+from vqkit.errors import MediaError
+from vqkit.media import Alpha
+from vqkit.pipeline.media_kinds import kind_of
 
-__all__ = ["MAX_FILE_BYTES", "MediaReader", "MediaRequest", "ReadMedia", "check_modality"]
+__all__ = ["MAX_FILE_BYTES", "MediaReader", "MediaRequest", "ReadMedia"]
 
 MAX_FILE_BYTES = 1 << 30
 """Larger files are refused: none that is decoded whole is as large, but a misnamed one may be."""
@@ -53,12 +54,14 @@ class ReadMedia:
         size_bytes: Of the file.
         sha256: Of the file.
         seconds: By stage, "read" and "decode".
+        sample_rate_hz: Of a sound; None of what has none.
     """
 
     media: Tensor
     size_bytes: int
     sha256: str
     seconds: dict[str, float] = field(default_factory=dict)
+    sample_rate_hz: int | None = None
 
 
 class _NamedBytes(io.BytesIO):
@@ -69,33 +72,13 @@ class _NamedBytes(io.BytesIO):
         self.name = repr(name)
 
 
-def _read_image(file: _NamedBytes, channels: int, alpha: Alpha) -> Tensor:
-    return read_image(file, channels=channels, alpha=alpha)
-
-
-_DECODERS: dict[str, Callable[[_NamedBytes, int, Any], Tensor]] = {"image": _read_image}
-
-
-def check_modality(modality: str) -> None:
-    """Refuse a tokenizer of media that nothing here reads.
-
-    Raises:
-        ConfigError: There is no decoder.
-    """
-    if modality not in _DECODERS:
-        raise ConfigError(
-            f"Encoding a data set: expected a tokenizer of {' or '.join(_DECODERS)}s, got one of "
-            f"{modality}. This version reads no other media."
-        )
-
-
 @dataclass(frozen=True)
 class MediaReader:
     """How the items of a job are read.
 
     Args:
         modality: Of the tokenizer.
-        channels: Of the media.
+        channels: Of the model, which images are brought to.
         alpha: What transparent pixels are laid over.
     """
 
@@ -120,9 +103,9 @@ class MediaReader:
         sha256 = hashlib.sha256(data).hexdigest()
         fetched = time.perf_counter()
         file = _NamedBytes(data, request.name)
-        media = _DECODERS[self.modality](file, self.channels, self.alpha)
+        decoded = kind_of(self.modality).decode(file, self.channels, self.alpha)
         seconds = {"read": fetched - begin, "decode": time.perf_counter() - fetched}
-        return ReadMedia(media, len(data), sha256, seconds)
+        return ReadMedia(decoded.media, len(data), sha256, seconds, decoded.sample_rate_hz)
 
 
 def _fetch_patiently(request: MediaRequest) -> bytes:

@@ -141,7 +141,7 @@ class ShardEncoder:
     ) -> Iterator[Sample]:
         begin = time.perf_counter()
         encoded = iter(
-            self.encoder.encode([read.media for _, read in batch if isinstance(read, ReadMedia)])
+            self.encoder.encode([read for _, read in batch if isinstance(read, ReadMedia)])
         )
         seconds["encode"] += time.perf_counter() - begin
         for item, read in batch:
@@ -170,6 +170,7 @@ def summary_of(record: ShardRecord) -> Summary:
         "num_samples": record.num_samples,
         "num_failed": len(record.failed),
         "num_tokens": record.num_tokens,
+        "media_seconds": record.media_seconds or 0.0,
         "size_bytes": record.size_bytes,
         "seconds": dict(record.seconds),
         "failed": [[*failure] for failure in record.failed[:_MAX_FAILURES_TOLD]],

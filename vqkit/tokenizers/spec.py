@@ -9,7 +9,7 @@ from typing import Any
 
 from vqkit.errors import ConfigError, ShapeError
 
-__all__ = ["MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec"]
+__all__ = ["MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec", "seconds_of"]
 
 MAX_SAMPLE_RATE_HZ, MAX_CHANNELS = 1_000_000, 256
 """Of a sound: beyond what files have, and small enough that none can ask for much memory."""
@@ -65,6 +65,11 @@ class TokenizerSpec:
             return None
         return self.bits_per_position * self.sample_rate_hz / math.prod(self.strides)
 
+    @property
+    def media_sizes(self) -> tuple[str, ...]:
+        """Names of the sizes that tokens keep of their media."""
+        return self.axes if self.sample_rate_hz is None else _SOUND_SIZES
+
     def extents(self, size: Mapping[str, int]) -> dict[str, int]:
         """Samples along each axis, as the networks take media of a size.
 
@@ -78,9 +83,8 @@ class TokenizerSpec:
         >>> spec.extents({"samples": 44_100, "sample_rate_hz": 44_100, "channels": 2})
         {'time': 24000}
         """
-        needed = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
-        if not set(needed) <= set(size):
-            raise ShapeError(f"Media size: expected {list(needed)}, got {sorted(size)}.")
+        if not set(self.media_sizes) <= set(size):
+            raise ShapeError(f"Media size: expected {list(self.media_sizes)}, got {sorted(size)}.")
         if self.sample_rate_hz is None:
             return {axis: size[axis] for axis in self.axes}
         rate, channels = size["sample_rate_hz"], size["channels"]
@@ -145,3 +149,14 @@ class TokenizerSpec:
     def to_json(self) -> str:
         """Canonical JSON: sorted keys."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def seconds_of(size: Mapping[str, int]) -> float | None:
+    """Duration of a sound of a size; None of media that have none.
+
+    >>> seconds_of({"samples": 12_000, "sample_rate_hz": 24_000, "channels": 1})
+    0.5
+    """
+    if not size.get("sample_rate_hz") or "samples" not in size:
+        return None
+    return size["samples"] / size["sample_rate_hz"]

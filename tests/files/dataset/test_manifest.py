@@ -231,6 +231,23 @@ def test_every_field_of_a_record_is_checked() -> None:
             ShardRecord.from_bytes(changed(record, path, value), PHOTOS)
 
 
+def test_a_record_tells_the_duration_of_sounds_and_of_nothing_else() -> None:
+    samples = random_samples(SPEECH, 9)
+    sizes = [s.tokens.media[0] for s in samples if s.tokens is not None]
+    seconds = sum(size["samples"] / size["sample_rate_hz"] for size in sizes)
+    record = write_shard(SPEECH, samples, rows_per_group=2)[1]
+    assert record.media_seconds == pytest.approx(seconds)
+    manifest = Manifest.from_bytes(Manifest.of(SPEECH, [record]).to_bytes())
+    assert manifest.media_seconds == record.media_seconds
+    data = record.to_bytes()
+    for value in (KeyError, -1.0, None, "1"):
+        with pytest.raises(TokenFileError, match="media_seconds"):
+            ShardRecord.from_bytes(changed(data, "media_seconds", value), SPEECH)
+    picture = write_shard(PHOTOS, random_samples(PHOTOS, 9))[1]
+    assert picture.media_seconds is Manifest.of(PHOTOS, [picture]).media_seconds is None
+    assert b"media_seconds" not in picture.to_bytes()
+
+
 def test_records_of_other_shards_and_huge_ones(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +346,18 @@ def test_what_is_wrong_is_named(storage: Storage, what: str) -> None:
     damage(storage)
     problems = verify_dataset(storage).problems
     assert any(problem.startswith(message) for problem in problems), problems
+
+
+def test_a_wrong_duration_is_named(storage: Storage) -> None:
+    """One that record and manifest agree on."""
+    write_dataset(storage, SPEECH)
+    records = [ShardRecord.read(storage, shard_name(n, 3), SPEECH) for n in range(3)]
+    assert records[0].media_seconds is not None
+    records[0] = replace(records[0], media_seconds=records[0].media_seconds + 1)
+    storage.write(record_name(records[0].name), records[0].to_bytes())
+    storage.write("manifest.json", Manifest.of(SPEECH, records).to_bytes())
+    (problem,) = verify_dataset(storage).problems
+    assert problem.startswith(f"{FIRST}.parquet: expected seconds of sound")
 
 
 def test_quarantine_is_a_problem(storage: Storage) -> None:

@@ -70,7 +70,8 @@ class DatasetHeader:
         streams: Axes and codebooks by the stream's name; the media's own grid is "tokens".
         media: Names of the sizes that samples have, such as "height".
         strides: Media samples for each token along each axis of the media.
-        rates: Sample and frame rates that all samples share, with their unit in the name.
+        rates: Sample and frame rates that all samples share, with their unit in the name;
+            ``sample_rate_hz`` is the tokenizer's, of the waveforms that strides count.
         special_ids: Ids beside the codes, by what they mean.
         provenance: How the tokens came about.
     """
@@ -103,7 +104,7 @@ class DatasetHeader:
             precision: Number format of the encoder.
             device: Kind of device of the encoder.
             preprocessing: What is done to the media before.
-            media: Names of the media's sizes; None for the tokenizer's axes.
+            media: Names of the media's sizes; None for those that the tokenizer keeps.
         """
         from vqkit import __version__
 
@@ -113,8 +114,9 @@ class DatasetHeader:
             tokenizer=spec.name,
             fingerprint=spec.fingerprint,
             streams={MAIN_STREAM: StreamLayout(axes, spec.codebook_sizes)},
-            media=tuple(spec.axes if media is None else media),
+            media=tuple(spec.media_sizes if media is None else media),
             strides=spec.strides,
+            rates={} if spec.sample_rate_hz is None else {"sample_rate_hz": spec.sample_rate_hz},
             provenance=Provenance(
                 plan_id=plan_id,
                 precision=precision,
@@ -129,6 +131,11 @@ class DatasetHeader:
     def plan_id(self) -> str:
         """Of the run that wrote the data set."""
         return self.provenance.plan_id
+
+    @property
+    def is_of_sounds(self) -> bool:
+        """Whether samples say how long they last."""
+        return {"samples", "sample_rate_hz"} <= {*self.media}
 
     def layout(self) -> dict[str, Any]:
         """What must be the same in every shard: all but the machines they were made on."""

@@ -1,5 +1,6 @@
 """The manifest of a data set: written last, read first."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,10 @@ from vqkit.files.dataset.header import DatasetHeader
 from vqkit.files.dataset.record import (
     Failure,
     ShardRecord,
+    dump_duration,
     dump_failures,
     dump_histograms,
+    parse_duration,
     parse_failures,
     parse_histograms,
     read_document,
@@ -48,6 +51,7 @@ class ShardEntry:
         num_tokens: Of all streams.
         num_failed: Rows with an error instead of tokens.
         row_groups: Samples with tokens in each row group.
+        media_seconds: Duration of the sounds with tokens; None of media that have none.
     """
 
     name: str
@@ -56,6 +60,7 @@ class ShardEntry:
     num_tokens: int
     num_failed: int
     row_groups: tuple[int, ...]
+    media_seconds: float | None = None
 
     @staticmethod
     def of(record: ShardRecord) -> "ShardEntry":
@@ -67,6 +72,7 @@ class ShardEntry:
             num_tokens=record.num_tokens,
             num_failed=len(record.failed),
             row_groups=record.row_groups,
+            media_seconds=record.media_seconds,
         )
 
     @property
@@ -165,6 +171,13 @@ class Manifest:
         return sum(shard.size_bytes for shard in self.shards)
 
     @property
+    def media_seconds(self) -> float | None:
+        """Duration of the sounds with tokens; None of media that have none."""
+        if not self.header.is_of_sounds:
+            return None
+        return math.fsum(shard.media_seconds or 0.0 for shard in self.shards)
+
+    @property
     def entropy_bits(self) -> dict[str, tuple[float | None, ...]]:
         """Bits of a token by its frequency, of each codebook; None where they were not counted."""
         return {
@@ -188,6 +201,7 @@ class Manifest:
                         "num_tokens": shard.num_tokens,
                         "num_failed": shard.num_failed,
                         "row_groups": list(shard.row_groups),
+                        **dump_duration(shard.media_seconds),
                     }
                     for shard in self.shards
                 ],
@@ -215,7 +229,7 @@ class Manifest:
                 header=header,
                 num_shards=num_shards,
                 shards=tuple(
-                    _entry(Fields(content, "a shard of the manifest"))
+                    _entry(Fields(content, "a shard of the manifest"), header)
                     for content in fields.items("shards", num_shards)
                 ),
                 histograms=parse_histograms(fields.fields("histograms"), header),
@@ -242,12 +256,13 @@ class Manifest:
         data = read_document(storage, MANIFEST_NAME, _MAX_BYTES)
         return Manifest.from_bytes(data, storage.describe(MANIFEST_NAME))
 
-    def _totals(self) -> dict[str, int]:
+    def _totals(self) -> dict[str, float]:
         return {
             "num_samples": self.num_samples,
             "num_failed": self.num_failed,
             "num_tokens": self.num_tokens,
             "size_bytes": self.size_bytes,
+            **dump_duration(self.media_seconds),
         }
 
     def _check(self, fields: Fields) -> None:
@@ -267,7 +282,7 @@ class Manifest:
         entropies.end()
 
 
-def _entry(fields: Fields) -> ShardEntry:
+def _entry(fields: Fields, header: DatasetHeader) -> ShardEntry:
     entry = ShardEntry(
         name=fields.text("name", 100),
         size_bytes=fields.integer("size_bytes"),
@@ -275,6 +290,7 @@ def _entry(fields: Fields) -> ShardEntry:
         num_tokens=fields.integer("num_tokens"),
         num_failed=fields.integer("num_failed"),
         row_groups=fields.integers("row_groups", MAX_GROUPS, highest=MAX_GROUP_ROWS),
+        media_seconds=parse_duration(fields, header),
     )
     fields.end()
     return entry

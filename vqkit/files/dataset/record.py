@@ -19,8 +19,8 @@ from vqkit.files.format_error import FormatError
 from vqkit.files.storage import Storage
 
 __all__ = [
-    "Failure", "ShardRecord", "dump_failures", "dump_histograms", "parse_failures",
-    "parse_histograms", "read_document", "record_name",
+    "Failure", "ShardRecord", "dump_duration", "dump_failures", "dump_histograms",
+    "parse_duration", "parse_failures", "parse_histograms", "read_document", "record_name",
 ]  # fmt: skip
 
 _FORMAT, _VERSION = "vqkit shard", 1
@@ -55,6 +55,7 @@ class ShardRecord:
         histograms: Of each codebook of each stream; None where too many codes are in use.
         failed: The samples that have no tokens, which stand last in the shard.
         seconds: What each stage of the work took.
+        media_seconds: Duration of the sounds with tokens; None of media that have none.
     """
 
     number: int
@@ -67,6 +68,7 @@ class ShardRecord:
     histograms: Histograms
     failed: tuple[Failure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    media_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +103,7 @@ class ShardRecord:
                 "histograms": dump_histograms(self.histograms),
                 "failed": dump_failures(self.failed),
                 "seconds": dict(self.seconds),
+                **dump_duration(self.media_seconds),
             }
         )
 
@@ -131,6 +134,7 @@ class ShardRecord:
                 histograms=parse_histograms(fields.fields("histograms"), header),
                 failed=parse_failures(fields.items("failed", MAX_GROUPS * MAX_GROUP_ROWS)),
                 seconds=_seconds(fields),
+                media_seconds=parse_duration(fields, header),
             )
             if fields.take("name") != record.name or fields.integer("num_rows") != record.num_rows:
                 raise FormatError(
@@ -215,6 +219,20 @@ def parse_failures(values: Sequence[Any]) -> tuple[Failure, ...]:
         if not is_pair or not all(type(text) is str and text for text in value):
             raise FormatError(f"expected keys and reasons of failures, got {quoted(value)}")
     return tuple((key, reason) for key, reason in values)
+
+
+def dump_duration(media_seconds: float | None) -> dict[str, float]:
+    """The field of sounds alone."""
+    return {} if media_seconds is None else {"media_seconds": media_seconds}
+
+
+def parse_duration(fields: Fields, header: DatasetHeader) -> float | None:
+    """Inverse of `dump_duration`.
+
+    Raises:
+        FormatError: It is missing where the data set is one of sounds, or no duration.
+    """
+    return fields.number("media_seconds") if header.is_of_sounds else None
 
 
 def _seconds(fields: Fields) -> dict[str, float]:

@@ -1,12 +1,14 @@
-"""Histograms of all codebooks of all streams, summed up over samples or over shards."""
+"""What is summed up over samples or over shards: histograms of all codebooks, and durations."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from vqkit.files.dataset.header import DatasetHeader
 from vqkit.files.dataset.histogram import Histogram
 from vqkit.files.dataset.sample import Sample
+from vqkit.tokenizers.spec import seconds_of
 
-__all__ = ["Histograms", "Tally"]
+__all__ = ["Histograms", "Tally", "duration_of"]
 
 Histograms = Mapping[str, Sequence[Histogram | None]]
 """By stream, one for each codebook."""
@@ -52,3 +54,9 @@ class Tally:
             name: [Histogram.merged(parts) for parts in codebooks]
             for name, codebooks in self._parts.items()
         }
+
+
+def duration_of(samples: Iterable[Sample]) -> float:
+    """Seconds of the sounds among samples; those without tokens are left out."""
+    sizes = (sample.tokens.media[0] for sample in samples if sample.tokens is not None)
+    return math.fsum(seconds_of(size) or 0.0 for size in sizes)

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 
 from vqkit.errors import VqkitError
-from vqkit.files.dataset.document import quoted
+from vqkit.files.dataset.document import is_close, quoted
 from vqkit.files.dataset.manifest import MANIFEST_NAME, Manifest, ShardEntry
 from vqkit.files.dataset.reader import ShardReader
 from vqkit.files.dataset.record import ShardRecord, record_name
-from vqkit.files.dataset.tally import Histograms, Tally
+from vqkit.files.dataset.tally import Histograms, Tally, duration_of
 from vqkit.files.limits import Limits
 from vqkit.files.storage import Storage
 
@@ -142,7 +142,7 @@ class _Check:
     def _rows(self, entry: ShardEntry, record: ShardRecord | None, data: bytes) -> None:
         """What the rows of a shard amount to against its record."""
         header = self.manifest.header
-        tally, failed, num_tokens = Tally(header), [], 0
+        tally, failed, num_tokens, media_seconds = Tally(header), [], 0, 0.0
         with ShardReader(
             io.BytesIO(data), self.storage.describe(entry.name), self.limits
         ) as reader:
@@ -154,6 +154,7 @@ class _Check:
             for group in range(len(found.groups)):
                 samples = reader.samples(group)
                 tally.count(samples)
+                media_seconds += duration_of(samples)
                 for sample in samples:
                     self.hashes_of_keys += _hash(sample.key)
                     if sample.tokens is None:
@@ -163,6 +164,8 @@ class _Check:
         self._compare(entry.name, "tokens", entry.num_tokens, num_tokens)
         if record is not None:
             self._compare(entry.name, "failures", record.failed, tuple(failed))
+            if not is_close(record.media_seconds or 0.0, media_seconds):
+                self._compare(entry.name, "seconds of sound", record.media_seconds, media_seconds)
             if not _same(tally.total(), record.histograms):
                 self.problems.append(f"{entry.name}: expected the record's histograms, got others")
 

@@ -21,7 +21,7 @@ from vqkit.files.dataset.shard import (
     RowGroup,
     ShardHeader,
 )
-from vqkit.files.dataset.tally import Tally
+from vqkit.files.dataset.tally import Tally, duration_of
 
 __all__ = ["ROWS_PER_GROUP", "ShardWriter"]
 
@@ -82,6 +82,7 @@ class ShardWriter:
         self._failed: list[Sample] = []
         self._groups: list[RowGroup] = []
         self._tally = Tally(header)
+        self._media_seconds = 0.0
         self._sink = pa.BufferOutputStream()
         self._parquet = pq.ParquetWriter(
             self._sink,
@@ -150,6 +151,7 @@ class ShardWriter:
             row_groups=tuple(group.num_samples for group in self._groups),
             histograms=self._tally.total(),
             failed=tuple((sample.key, sample.error) for sample in self._failed),
+            media_seconds=self._media_seconds if self.header.is_of_sounds else None,
         )
 
     def _write_group(self, failures: Sequence[Sample] = ()) -> None:
@@ -160,6 +162,7 @@ class ShardWriter:
         table = table_of(samples, self.header)
         self._parquet.write_table(table, row_group_size=len(samples))
         self._tally.count(self._pending)
+        self._media_seconds += duration_of(self._pending)
         self._groups.append(
             RowGroup(
                 num_samples=len(self._pending),

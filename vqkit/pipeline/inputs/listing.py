@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from vqkit.errors import ConfigError, MissingExtraError
-from vqkit.media import has_image_suffix, walk_images
 from vqkit.pipeline.inputs.parquet import list_parquet
 from vqkit.pipeline.inputs.table import Input, Inputs, located
 from vqkit.pipeline.inputs.versions import size_and_version, version_in_store
+from vqkit.pipeline.media_kinds import MediaKind, kind_of
 
 __all__ = ["list_inputs", "root_of"]
 
@@ -21,27 +21,30 @@ LIST_SUFFIXES = (".txt", ".jsonl", ".csv")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
-def list_inputs(location: str | os.PathLike[str]) -> Inputs:
+def list_inputs(location: str | os.PathLike[str], modality: str = "image") -> Inputs:
     """List media.
 
-    - A folder or a prefix of an object store: the images in it and in all folders below, by their
-      endings, as :func:`vqkit.media.find_images` finds them. Keys are paths below it.
+    - A folder or a prefix of an object store: the images or sounds in it and in all folders below,
+      by their endings, as :func:`vqkit.media.find_images` and :func:`vqkit.media.find_audio` find
+      them. Keys are paths below it.
     - A list: ``.txt`` with a path in each line; ``.csv`` with a heading; ``.jsonl`` with an object
       in each line. Fields: ``path``, and if there are any ``key``, ``label``, ``size_bytes``,
       ``version``. Paths are below the list's folder, absolute, or URLs. Files of this machine are
       looked at for their size and time; files in stores are not, so give ``size_bytes`` where
       sizes differ much.
     - A Parquet file with a column of paths (``path``, ``file``, ``file_name``, ``uri``, ``url``)
-      and the fields above, or with a column of files (``bytes``, ``image``, ``media``, or a
-      structure with a field ``bytes``).
+      and the fields above, or with a column of files (``bytes``, ``image`` or ``audio``, ``media``,
+      or a structure with a field ``bytes``).
 
     Args:
         location: A path or an fsspec URL.
+        modality: What media are looked for, "image" or "audio".
 
     Raises:
         ConfigError: There is nothing of this name or kind, no media in it, or a key twice.
         MediaError: A folder may not be read.
     """
+    kind = kind_of(modality)
     text = _absolute(os.fspath(location))
     root = root_of(text)
     suffix = PurePosixPath(text).suffix.lower()
@@ -50,19 +53,19 @@ def list_inputs(location: str | os.PathLike[str]) -> Inputs:
         raise ConfigError(f"Inputs {text!r}: there is no such file or folder.")
     with _explained(text):
         if root == text:
-            found = _in_store(text) if is_url else _in_folder(Path(text))
+            found = _in_store(text, kind) if is_url else _in_folder(Path(text), kind)
             inputs = Inputs.of(root, found)
         elif suffix in LIST_SUFFIXES:
             inputs = Inputs.of(root, _listed(text, suffix))
         elif suffix in PARQUET_SUFFIXES:
-            inputs = list_parquet(text, root)
+            inputs = list_parquet(text, root, kind.columns)
         else:
             raise ConfigError(
                 f"Inputs {text!r}: expected a folder, a list ({', '.join(LIST_SUFFIXES)}) or a "
                 f"Parquet file ({PARQUET_SUFFIXES[0]}), got something else."
             )
     if not len(inputs):
-        raise ConfigError(f"Inputs {text!r}: expected media, found none.")
+        raise ConfigError(f"Inputs {text!r}: expected {kind.name}, found none.")
     return inputs
 
 
@@ -97,16 +100,16 @@ def _explained(location: str) -> Iterator[None]:
         raise ConfigError(f"Inputs {location!r} cannot be listed: {error}.") from error
 
 
-def _in_folder(folder: Path) -> Iterator[Input]:
+def _in_folder(folder: Path, kind: MediaKind) -> Iterator[Input]:
     start = len(str(folder).rstrip("/")) + 1
-    for path in walk_images(folder):
+    for path in kind.walk(folder):
         name = str(path)[start:].replace(os.sep, "/")
         # What is no UTF-8 cannot be told to anybody; its file is not found, and that is told.
         name = os.fsencode(name).decode("utf-8", "backslashreplace")
         yield Input(name, name, -1, *size_and_version(str(path)))
 
 
-def _in_store(location: str) -> Iterator[Input]:
+def _in_store(location: str, kind: MediaKind) -> Iterator[Input]:
     """The media of an object store, asked for one level after another."""
     import fsspec
 
@@ -116,7 +119,7 @@ def _in_store(location: str) -> Iterator[Input]:
         for name in [name for name in folders if name.startswith(".")]:
             del folders[name]
         for name, facts in files.items():
-            if has_image_suffix(Path(name)) and not name.startswith("."):
+            if kind.has_suffix(Path(name)) and not name.startswith("."):
                 path = facts["name"][len(root) :].lstrip("/")
                 yield Input(path, path, -1, facts.get("size") or 0, version_in_store(facts))
 

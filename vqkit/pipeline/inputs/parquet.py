@@ -1,6 +1,6 @@
 """Inputs in a Parquet file: paths to media, or the media themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -14,12 +14,16 @@ from vqkit.pipeline.inputs.versions import size_and_version, version_in_store
 __all__ = ["list_parquet"]
 
 _PATH_COLUMNS = ("path", "file", "file_name", "uri", "url")
-_FILE_COLUMNS = ("bytes", "image", "media")
 _ROWS_AT_ONCE = 1 << 14
 
 
-def list_parquet(location: str, root: str) -> Inputs:
+def list_parquet(location: str, root: str, file_columns: Sequence[str]) -> Inputs:
     """List the items of a Parquet file; a column of files is not read for that.
+
+    Args:
+        location: Of the Parquet file.
+        root: What its relative paths are below.
+        file_columns: Names of columns that may hold files.
 
     Raises:
         ConfigError: No column of paths or of files, or it is no Parquet file.
@@ -29,31 +33,31 @@ def list_parquet(location: str, root: str) -> Inputs:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
             name = location[len(root) :].lstrip("/")
             schema = file.schema_arrow
-            column = _file_column(schema)
+            column = _file_column(schema, file_columns)
             if column:
                 if "://" in location:
                     version = version_in_store(stream.fs.info(stream.path))
                 else:
                     _, version = size_and_version(location)
                 return Inputs.of(root, _files(file, name, column, version), column)
-            return Inputs.of(root, _paths(file, _path_column(schema, location)))
+            return Inputs.of(root, _paths(file, _path_column(schema, location, file_columns)))
     except pa.ArrowException as error:
         raise ConfigError(f"Inputs {location!r}: expected a Parquet file ({error}).") from error
 
 
-def _path_column(schema: pa.Schema, location: str) -> str:
+def _path_column(schema: pa.Schema, location: str, file_columns: Sequence[str]) -> str:
     for name in _PATH_COLUMNS:
         if name in schema.names and _is_text(schema.field(name).type):
             return name
     raise ConfigError(
         f"Inputs {location!r}: expected a column of paths ({', '.join(_PATH_COLUMNS)}) or of files "
-        f"({', '.join(_FILE_COLUMNS)}), got {', '.join(schema.names)}. Rename one."
+        f"({', '.join(file_columns)}), got {', '.join(schema.names)}. Rename one."
     )
 
 
-def _file_column(schema: pa.Schema) -> str:
+def _file_column(schema: pa.Schema, names: Sequence[str]) -> str:
     """The column that holds files, with the field inside if it is a structure; else nothing."""
-    for name in (name for name in _FILE_COLUMNS if name in schema.names):
+    for name in (name for name in names if name in schema.names):
         kind = schema.field(name).type
         if _is_binary(kind):
             return name
