@@ -8,7 +8,13 @@ from vqkit.ops.gradient import directional, rotation_trick, straight_through
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
-from vqkit.ops.resample import StreamingResampler, resample, resampled_length
+from vqkit.ops.resample import (
+    StreamingResampler,
+    part_inputs,
+    resample,
+    resample_part,
+    resampled_length,
+)
 from vqkit.ops.select_code import select_code
 from vqkit.ops.soft_code import soft_code
 from vqkit.ops.statistics import CodeStatistics, code_statistics
@@ -27,8 +33,10 @@ __all__ = [
     "index_to_digits",
     "nearest_code",
     "normal_noise",
+    "part_inputs",
     "projected_rows",
     "resample",
+    "resample_part",
     "resampled_length",
     "reverse_bits",
     "rotation_trick",
