@@ -53,7 +53,7 @@ def test_every_file_is_seen():
         "quantizer",
         "trainer",
     }
-    assert len(CONFIGS) == 72
+    assert len(CONFIGS) == 75
     assert RECIPES == ["image/quickstart", "image/vqgan", "image/vqgan-small"]
 
 

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from torch import Tensor
 
+from vqkit.data.files import ItemCache, check_some, files_in_folders, files_of_list
 from vqkit.data.source import ImageSource
-from vqkit.errors import ConfigError, MediaError
 from vqkit.media import Alpha, find_images, read_image
 from vqkit.shapes import Float
 
@@ -36,15 +35,13 @@ class ImageFiles(ImageSource):
         alpha: Alpha = "white",
         cache_size_bytes: int = 0,
     ) -> None:
-        if not paths:
-            raise MediaError("A set of images needs at least one file, got none.")
+        check_some(paths, self.kind)
         super().__init__(len(paths))
         self.paths = paths
         self.channels = channels
         self.alpha = alpha
         self.cache_size_bytes = cache_size_bytes
-        self._cache: dict[int, Tensor] = {}
-        self._cached_bytes = 0
+        self._cache = ItemCache(cache_size_bytes)
 
     def name(self, index: int) -> str:
         """The file's path."""
@@ -52,13 +49,10 @@ class ImageFiles(ImageSource):
 
     def load(self, index: int) -> Float[Tensor, "channels height width"]:
         """Read and decode the file, or give what an earlier reading kept."""
-        if index in self._cache:
-            return self._cache[index]
-        image = read_image(self.paths[index], channels=self.channels, alpha=self.alpha)
-        if self._cached_bytes + image.nbytes <= self.cache_size_bytes:
-            # Every image is asked for equally often, so none is ever dropped for another.
-            self._cache[index] = image
-            self._cached_bytes += image.nbytes
+        image = self._cache.get(index)
+        if image is None:
+            image = read_image(self.paths[index], channels=self.channels, alpha=self.alpha)
+            self._cache.offer(index, image)
         return image
 
 
@@ -89,13 +83,7 @@ class ImageFolder(ImageFiles):
     ) -> None:
         self.path = path
         self.recursive = recursive
-        folders = [path] if isinstance(path, (str, os.PathLike)) else path
-        paths: list[Path] = []
-        for folder in folders:
-            found = find_images(folder, recursive=recursive)
-            if not found:
-                raise MediaError(f"No images in {str(folder)!r}. Name a folder that holds some.")
-            paths += found
+        paths = files_in_folders(path, find_images, self.kind, recursive=recursive)
         super().__init__(paths, channels=channels, alpha=alpha, cache_size_bytes=cache_size_bytes)
 
 
@@ -125,21 +113,8 @@ class ImageFileList(ImageFiles):
         cache_size_bytes: int = 0,
     ) -> None:
         self.path = path
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot read the list of images {str(path)!r}: {error.strerror}."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"Cannot read the list of images {str(path)!r}: expected UTF-8 text, one path per "
-                f"line, got {error.reason}."
-            ) from error
-        named = [line.strip() for line in lines]
-        folder = Path(path).parent
         super().__init__(
-            [folder / line for line in named if line and not line.startswith("#")],
+            files_of_list(path, self.kind),
             channels=channels,
             alpha=alpha,
             cache_size_bytes=cache_size_bytes,

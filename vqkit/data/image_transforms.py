@@ -1,64 +1,25 @@
-"""What happens to an image between its file and the network: pure functions of (image, generator).
-
-Each transform is a frozen object that is called with an image [channels, height, width] and a
-``torch.Generator``, draws all its chance from that generator and leaves its input as it is.
-"""
+"""What happens to an image between its file and the network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from vqkit.data.transforms import Chain
 from vqkit.errors import ConfigError
 from vqkit.shapes import Float, Int
 
 __all__ = [
     "CenterCrop",
-    "Chain",
     "CropToMultiple",
     "RandomCrop",
     "RandomFlip",
     "ResizeShortSide",
-    "Transform",
     "training_chain",
 ]
-
-
-@runtime_checkable
-class Transform(Protocol):
-    """Anything that turns an image and a source of chance into an image."""
-
-    def __call__(
-        self, image: Float[Tensor, "channels height width"], generator: Generator
-    ) -> Float[Tensor, "channels new_height new_width"]:
-        """Return a new image."""
-        ...
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One transform after another.
-
-    Attributes:
-        steps: the transforms by name, in order; the names let a command line change one of them.
-    """
-
-    steps: Mapping[str, Transform]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", dict(self.steps))
-
-    def __call__(
-        self, image: Float[Tensor, "channels height width"], generator: Generator
-    ) -> Float[Tensor, "channels new_height new_width"]:
-        """Apply all steps."""
-        for step in self.steps.values():
-            image = step(image, generator)
-        return image
 
 
 @dataclass(frozen=True)
