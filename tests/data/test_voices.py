@@ -81,7 +81,13 @@ def test_the_resonators_are_those_of_a_recursion():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"num_sounds": 0}, {"seconds": 0.0}, {"sample_rate_hz": 4000}, {"seed": -1}],
+    [
+        {"num_sounds": 0},
+        {"seconds": 0.0},
+        {"seconds": 61.0},
+        {"sample_rate_hz": 4000},
+        {"seed": -1},
+    ],
 )
 def test_what_makes_no_sense_is_refused(settings):
     with pytest.raises(ConfigError, match="Voices: expected num_sounds >= 1"):

@@ -17,6 +17,7 @@ from vqkit.ops import part_inputs, resample_part, resampled_length
 __all__ = ["AudioFileList", "AudioFiles", "AudioFolder"]
 
 _BLOCK_SAMPLES = 1 << 18
+_FLOAT32_BYTES = 4
 
 
 class AudioFiles(AudioSource):
@@ -73,16 +74,15 @@ class AudioFiles(AudioSource):
 
     def _kept(self, index: int) -> Tensor | None:
         """The whole sound, if it is in the cache or fits into it."""
-        sample = self._cache.get(index)
-        if sample is not None or self.cache_size_bytes == 0 or index in self._not_cached:
-            return sample
+        kept = self._cache.get(index)
+        if kept is not None or self.cache_size_bytes == 0 or index in self._not_cached:
+            return kept
         try:
             with self._opened(index) as sound:
-                if self._cache.has_room(4 * self.channels * sound.num_samples):
+                if self._cache.has_room(_FLOAT32_BYTES * self.channels * sound.num_samples):
                     self._cache.offer(index, sound.read(0, sound.num_samples))
         except MediaError:
-            # What is whole of it is read in parts, as without a cache.
-            pass
+            pass  # What is whole of it is read in parts, as without a cache.
         if self._cache.get(index) is None:
             self._not_cached.add(index)
         return self._cache.get(index)

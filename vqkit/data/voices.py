@@ -55,7 +55,7 @@ class Voices(AudioSource):
 
     Args:
         num_sounds: how many there are.
-        seconds: length of each.
+        seconds: length of each, up to 60.
         sample_rate_hz: rate, 8000 or more.
         channels: number of channels; each has the voice at another level.
         seed: of everything.
@@ -78,9 +78,9 @@ class Voices(AudioSource):
         channels: int = 1,
         seed: int = 0,
     ) -> None:
-        if num_sounds < 1 or not 0 < seconds < 3600 or sample_rate_hz < 8000 or seed < 0:
+        if num_sounds < 1 or not 0 < seconds <= 60 or sample_rate_hz < 8000 or seed < 0:
             raise ConfigError(
-                "Voices: expected num_sounds >= 1, seconds above 0 and below 3600, sample_rate_hz "
+                "Voices: expected num_sounds >= 1, seconds above 0 and up to 60, sample_rate_hz "
                 f">= 8000 and seed >= 0, got {num_sounds}, {seconds}, {sample_rate_hz} and {seed}."
             )
         super().__init__(num_sounds, sample_rate_hz=sample_rate_hz, channels=channels)
@@ -145,25 +145,22 @@ def _articulate(random: np.random.Generator, num_frames: int) -> _Articulation:
     pitch = low * (high / low) ** random.uniform(0.15, 0.85)
     tract = random.uniform(0.95, 1.25)  # formants of a vocal tract that is shorter than a man's
     rows: list[tuple[float, ...]] = []
-
-    def hold(seconds: float, voicing: float, hiss: float, hiss_hz: float) -> None:
-        row = (syllable_pitch, *formants, voicing, hiss, hiss_hz)
-        rows.extend([row] * max(1, round(seconds / _FRAME_SECONDS)))
-
     while len(rows) < num_frames:
         syllable_pitch = float(np.clip(pitch * 2 ** random.uniform(-0.3, 0.3), low, high))
         vowel = _VOWELS_HZ[random.integers(len(_VOWELS_HZ))]
-        formants = tract * np.append(vowel, _FOURTH_FORMANT_HZ)
+        shape = (syllable_pitch, *(tract * vowel).tolist(), tract * _FOURTH_FORMANT_HZ)
         hiss_hz = random.uniform(2000, 7000)
         onset = random.choice(["vowel", "hiss", "burst"], p=[0.4, 0.3, 0.3])
         if onset == "hiss":
-            hold(random.uniform(0.06, 0.16), random.choice([0.0, 0.2]), 0.15, hiss_hz)
+            voicing = float(random.choice([0.0, 0.2]))
+            rows += _held(random.uniform(0.06, 0.16), *shape, voicing, 0.15, hiss_hz)
         elif onset == "burst":
-            hold(random.uniform(0.04, 0.08), 0.0, _FLOOR, hiss_hz)
-            hold(0.02, 0.0, random.uniform(0.2, 0.5), hiss_hz)
-        hold(random.uniform(0.08, 0.3), random.uniform(0.4, 1.0), 4 * _FLOOR, hiss_hz)
+            rows += _held(random.uniform(0.04, 0.08), *shape, 0.0, _FLOOR, hiss_hz)
+            rows += _held(0.02, *shape, 0.0, random.uniform(0.2, 0.5), hiss_hz)
+        loudness = random.uniform(0.4, 1.0)
+        rows += _held(random.uniform(0.08, 0.3), *shape, loudness, 4 * _FLOOR, hiss_hz)
         if random.uniform() < 0.2:
-            hold(random.uniform(0.1, 0.4), 0.0, _FLOOR, hiss_hz)
+            rows += _held(random.uniform(0.1, 0.4), *shape, 0.0, _FLOOR, hiss_hz)
     table = np.array(rows[:num_frames], np.float32)
     smooth = _smoothed(table, num_frames=7)
     levels = _smoothed(table[:, 5:7], num_frames=3)
@@ -175,6 +172,11 @@ def _articulate(random: np.random.Generator, num_frames: int) -> _Articulation:
         hiss=levels[:, 1],
         hiss_hz=table[:, 7:],
     )
+
+
+def _held(seconds: float, *row: float) -> list[tuple[float, ...]]:
+    """So many frames alike, in the order of ``_Articulation``."""
+    return [row] * max(1, round(seconds / _FRAME_SECONDS))
 
 
 def _smoothed(columns: npt.NDArray[np.floating], num_frames: int) -> _Values:
