@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vqkit.data import ImageDataModule
+from vqkit.data import AudioDataModule, ImageDataModule
 from vqkit.paths import config_dir
 from vqkit.tokenizers import build, describe
 
@@ -18,7 +18,7 @@ def build_data(config):
 
 
 @pytest.fixture
-def filled(folder, tmp_path):
+def filled(folder, sounds, tmp_path):
     """The configuration of a file, with the places that a user fills in filled in."""
 
     def fill(file: Path):
@@ -28,6 +28,11 @@ def filled(folder, tmp_path):
                 source.path = str(folder)
             elif source._target_ == "vqkit.data.ImageFileList":
                 (tmp_path / "list.txt").write_text("images/1.png\nimages/2.png\n")
+                source.path = str(tmp_path / "list.txt")
+            elif source._target_ == "vqkit.data.AudioFolder":
+                source.path = str(sounds)
+            elif source._target_ == "vqkit.data.AudioFileList":
+                (tmp_path / "list.txt").write_text("sounds/1.wav\nsounds/2.flac\n")
                 source.path = str(tmp_path / "list.txt")
             elif source._target_ == "vqkit.data.TorchvisionImages":
                 source.dataset, source.options = "FakeData", {"size": 4, "image_size": [3, 32, 32]}
@@ -39,12 +44,15 @@ def filled(folder, tmp_path):
 
 def test_all_files_are_seen():
     assert [file.stem for file in FILES] == [
+        "audio_file_list",
+        "audio_folder",
         "cifar10",
         "file_list",
         "folder",
         "imagenet",
         "photos",
         "shapes",
+        "voices",
     ]
 
 
@@ -52,13 +60,20 @@ def test_all_files_are_seen():
 def test_a_file_builds_a_data_module_that_gives_batches(file, filled):
     config = filled(file)
     module = build_data(config)
-    assert isinstance(module, ImageDataModule)
     batch = next(iter(module.train_dataloader()))
-    assert batch.shape[:2] == (config["batch_size"], 3)
     assert batch.dtype == torch.float32
-    image = next(iter(module.val_dataloader()))
-    assert image.shape[:2] == (1, 3)
-    assert all(side % 32 == 0 for side in image.shape[2:])
+    whole = next(iter(module.val_dataloader()))
+    if config["_target_"] == "vqkit.data.AudioDataModule":
+        assert isinstance(module, AudioDataModule)
+        assert batch.shape == (config["batch_size"], 1, 24_000)
+        assert module.sample_rate_hz == 24_000
+        assert whole.shape[:2] == (1, 1)
+        assert whole.shape[2] % 1920 == 0
+    else:
+        assert isinstance(module, ImageDataModule)
+        assert batch.shape[:2] == (config["batch_size"], 3)
+        assert whole.shape[:2] == (1, 3)
+        assert all(side % 32 == 0 for side in whole.shape[2:])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -78,3 +93,15 @@ def test_hydra_builds_it_too():
     assert module.transform.steps["crop"].scale == (0.5, 1.0)
     assert next(iter(module.train_dataloader())).shape == (16, 3, 64, 64)
     assert module.validation.name(0) == "chelsea"
+
+
+def test_one_edit_changes_the_rate_and_the_channels_of_a_whole_configuration():
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        overrides = ["data=voices", "data.train.sample_rate_hz=16000", "data.train.channels=2"]
+        config = compose("train", overrides=overrides)
+    module = instantiate(config.data, _convert_="all")
+    assert module.sample_rate_hz == 16_000
+    assert next(iter(module.val_dataloader())).shape == (1, 2, 30_720)

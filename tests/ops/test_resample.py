@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.ops import StreamingResampler, resample, resampled_length
+from vqkit.ops import (
+    StreamingResampler,
+    part_inputs,
+    resample,
+    resample_part,
+    resampled_length,
+)
 from vqkit.ops.resample_bank import FilterBank
 
 PAIRS = [
@@ -100,6 +106,33 @@ def test_any_split_gives_the_very_bits_of_the_whole(pair, channels, cuts, num_sa
     pieces = [stream.push(x[:, a:b]) for a, b in itertools.pairwise(places)]
     pieces.append(stream.finish())
     assert torch.equal(torch.cat(pieces, 1), resample(x, *pair))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pair=st.sampled_from([*PAIRS, *ODD_PAIRS, (16000, 16000)]),
+    num_samples=st.integers(1, 9000),
+    where=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    more=st.integers(0, 50),
+)
+def test_a_part_has_the_very_bits_of_the_whole(pair, num_samples, where, more):
+    x = torch.randn(2, num_samples, generator=torch.Generator().manual_seed(num_samples))
+    whole = resample(x, *pair)
+    start, end = (int(place * whole.shape[1]) for place in sorted(where))
+    first, behind = part_inputs(start, end - start, *pair)
+    first = max(0, first - more)
+    part = resample_part(x[:, first : behind + more], first, start, end - start, *pair)
+    assert torch.equal(part, whole[:, start:end])
+
+
+def test_a_part_takes_no_more_than_its_surroundings():
+    first, end = part_inputs(16000 * 3600, 16000, 44100, 16000)
+    assert 44100 * 3600 - 1000 < first < 44100 * 3600
+    assert 44100 * 3601 < end < 44100 * 3601 + 1000
+    assert part_inputs(5, 0, 44100, 16000) == (5, 5)
+    for start, num_samples in ((-1, 5), (5, -1)):
+        with pytest.raises(ConfigError, match="expected start and num_samples of 0 or more"):
+            part_inputs(start, num_samples, 44100, 16000)
 
 
 def test_a_sample_at_a_time():

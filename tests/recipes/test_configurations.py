@@ -54,7 +54,7 @@ def test_every_file_is_seen():
         "quantizer",
         "trainer",
     }
-    assert len(CONFIGS) == 85
+    assert len(CONFIGS) == 88
     assert RECIPES == ["image/quickstart", "image/vqgan", "image/vqgan-small"]
 
 

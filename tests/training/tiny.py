@@ -5,9 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vqkit.data import ImageDataModule
+from vqkit.data import ImageDataModule, RandomCrop
 from vqkit.data.source import ImageSource
-from vqkit.data.transforms import RandomCrop
 from vqkit.losses import L1, AdversarialSchedule
 from vqkit.nets import PatchDiscriminator
 from vqkit.quantizers import EMA, KMeans, Quantizer, ReplaceUnused, VectorQuantizer

@@ -1,4 +1,4 @@
-"""Sets of images, transforms and the data module that trains on them.
+"""Sets of images and sounds, transforms and the data modules that train on them.
 
 Example:
     >>> source = Photos(["chelsea"])
@@ -9,32 +9,46 @@ Example:
 
 from typing import TYPE_CHECKING, Any
 
+from vqkit.data.audio_files import AudioFileList, AudioFiles, AudioFolder
+from vqkit.data.audio_source import AudioSource
+from vqkit.data.audio_transforms import (
+    RandomGain,
+    RandomSegment,
+    SegmentToMultiple,
+    SegmentTransform,
+)
 from vqkit.data.features import ClassFolder, ImageFeatures, Patches, class_folders
-from vqkit.data.files import ImageFileList, ImageFiles, ImageFolder
-from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
-from vqkit.data.shapes import FACTORS, FactorShapes
-from vqkit.data.source import ImageSource
-from vqkit.data.stream import PositionSampler, SampleStream
-from vqkit.data.token_crops import MaskedCrop, TokenCrops
-from vqkit.data.torchvision_images import TorchvisionImages
-from vqkit.data.transforms import (
+from vqkit.data.image_files import ImageFileList, ImageFiles, ImageFolder
+from vqkit.data.image_transforms import (
     CenterCrop,
-    Chain,
     CropToMultiple,
     RandomCrop,
     RandomFlip,
     ResizeShortSide,
-    Transform,
     training_chain,
 )
+from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
+from vqkit.data.shapes import FACTORS, FactorShapes
+from vqkit.data.sounds import Sound, TensorSound
+from vqkit.data.source import ImageSource, MediaSet
+from vqkit.data.stream import PositionSampler, SampleStream
+from vqkit.data.token_crops import MaskedCrop, TokenCrops
+from vqkit.data.torchvision_images import TorchvisionImages
+from vqkit.data.transforms import Chain, Transform
+from vqkit.data.voices import Voices
 
 if TYPE_CHECKING:
-    from vqkit.data.module import ImageDataModule
+    from vqkit.data.module import AudioDataModule, ImageDataModule, MediaDataModule
 
 __all__ = [
     "FACTORS",
     "HELD_OUT_PHOTOS",
     "TRAINING_PHOTOS",
+    "AudioDataModule",
+    "AudioFileList",
+    "AudioFiles",
+    "AudioFolder",
+    "AudioSource",
     "CenterCrop",
     "Chain",
     "ClassFolder",
@@ -47,25 +61,36 @@ __all__ = [
     "ImageFolder",
     "ImageSource",
     "MaskedCrop",
+    "MediaDataModule",
+    "MediaSet",
     "Patches",
     "Photos",
     "PositionSampler",
     "RandomCrop",
     "RandomFlip",
+    "RandomGain",
+    "RandomSegment",
     "ResizeShortSide",
     "SampleStream",
+    "SegmentToMultiple",
+    "SegmentTransform",
+    "Sound",
+    "TensorSound",
     "TokenCrops",
     "TorchvisionImages",
     "Transform",
+    "Voices",
     "class_folders",
     "training_chain",
 ]
 
+_MODULES = ("AudioDataModule", "ImageDataModule", "MediaDataModule")
+
 
 def __getattr__(name: str) -> Any:
-    # Evaluation and worker processes read images without Lightning: it is imported when asked for.
-    if name == "ImageDataModule":
-        from vqkit.data.module import ImageDataModule
+    # Evaluation and worker processes read media without Lightning: it is imported when asked for.
+    if name in _MODULES:
+        from vqkit.data import module
 
-        return ImageDataModule
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from vqkit.data.files import ImageFiles
+from vqkit.data.image_files import ImageFiles
+from vqkit.data.image_transforms import CenterCrop, ResizeShortSide
 from vqkit.data.source import ImageSource
-from vqkit.data.transforms import CenterCrop, Chain, ResizeShortSide
+from vqkit.data.transforms import Chain
 from vqkit.errors import ConfigError, MediaError, ShapeError
 from vqkit.media import find_images
 from vqkit.shapes import Float

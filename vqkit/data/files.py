@@ -1,146 +1,101 @@
-"""Images that lie in files: folders, lists, any paths."""
+"""What sets of files have in common: folders, lists, and a cache of what was decoded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from vqkit.data.source import ImageSource
 from vqkit.errors import ConfigError, MediaError
-from vqkit.media import Alpha, find_images, read_image
-from vqkit.shapes import Float
 
-__all__ = ["ImageFileList", "ImageFiles", "ImageFolder"]
+__all__ = ["ItemCache", "check_some", "files_in_folders", "files_of_list"]
 
 
-class ImageFiles(ImageSource):
-    """The images in these files, in this order.
+class ItemCache:
+    """Decoded items in memory, until they take so much.
+
+    Every item is asked for equally often, so none is ever dropped for another.
 
     Args:
-        paths: the files.
-        channels: 1 for grey, 3 for colour.
-        alpha: what stands behind transparent pixels (``vqkit.media.read_image``).
-        cache_size_bytes: keep decoded images in memory until they take this much (each worker
-            process keeps its own). Worth it where many crops are taken from few photographs.
+        size_bytes: how much they may take.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left_bytes = size_bytes
+        self._items: dict[int, Tensor] = {}
+
+    def get(self, index: int) -> Tensor | None:
+        """The item, if it is kept."""
+        return self._items.get(index)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether an item of this size would be kept; once not, never again."""
+        return size_bytes <= self._left_bytes
+
+    def offer(self, index: int, item: Tensor) -> None:
+        """Keep an item if there is room."""
+        if self.has_room(item.nbytes):
+            self._items[index] = item
+            self._left_bytes -= item.nbytes
+
+
+def check_some(paths: Sequence[str | os.PathLike[str]], kind: str) -> None:
+    """Refuse an empty set.
 
     Raises:
         MediaError: there are no files.
     """
-
-    def __init__(
-        self,
-        paths: Sequence[str | os.PathLike[str]],
-        *,
-        channels: int = 3,
-        alpha: Alpha = "white",
-        cache_size_bytes: int = 0,
-    ) -> None:
-        if not paths:
-            raise MediaError("A set of images needs at least one file, got none.")
-        super().__init__(len(paths))
-        self.paths = paths
-        self.channels = channels
-        self.alpha = alpha
-        self.cache_size_bytes = cache_size_bytes
-        self._cache: dict[int, Tensor] = {}
-        self._cached_bytes = 0
-
-    def name(self, index: int) -> str:
-        """The file's path."""
-        return str(self.paths[index])
-
-    def load(self, index: int) -> Float[Tensor, "channels height width"]:
-        """Read and decode the file, or give what an earlier reading kept."""
-        if index in self._cache:
-            return self._cache[index]
-        image = read_image(self.paths[index], channels=self.channels, alpha=self.alpha)
-        if self._cached_bytes + image.nbytes <= self.cache_size_bytes:
-            # Every image is asked for equally often, so none is ever dropped for another.
-            self._cache[index] = image
-            self._cached_bytes += image.nbytes
-        return image
+    if not paths:
+        raise MediaError(f"A set of {kind} needs at least one file, got none.")
 
 
-class ImageFolder(ImageFiles):
-    """All images below one or several folders, sorted by path (``vqkit.media.find_images``).
-
-    Classes are not asked for: a folder of folders is one set.
+def files_in_folders(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    find: Callable[..., list[Path]],
+    kind: str,
+    *,
+    recursive: bool,
+) -> list[Path]:
+    """The files of one kind in a folder or several, one folder after the other.
 
     Args:
-        path: a folder, or several.
-        channels: 1 for grey, 3 for colour.
-        alpha: what stands behind transparent pixels.
+        path: the folders.
+        find: ``find_images`` or ``find_audio`` of ``vqkit.media``.
+        kind: what messages call them.
         recursive: search the folders below as well.
-        cache_size_bytes: keep decoded images in memory until they take this much.
 
     Raises:
-        MediaError: a folder does not exist or holds no images.
+        MediaError: a folder does not exist or holds none.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        *,
-        channels: int = 3,
-        alpha: Alpha = "white",
-        recursive: bool = True,
-        cache_size_bytes: int = 0,
-    ) -> None:
-        self.path = path
-        self.recursive = recursive
-        folders = [path] if isinstance(path, (str, os.PathLike)) else path
-        paths: list[Path] = []
-        for folder in folders:
-            found = find_images(folder, recursive=recursive)
-            if not found:
-                raise MediaError(f"No images in {str(folder)!r}. Name a folder that holds some.")
-            paths += found
-        super().__init__(paths, channels=channels, alpha=alpha, cache_size_bytes=cache_size_bytes)
+    folders = [path] if isinstance(path, (str, os.PathLike)) else path
+    paths: list[Path] = []
+    for folder in folders:
+        found = find(folder, recursive=recursive)
+        if not found:
+            raise MediaError(f"No {kind} in {str(folder)!r}. Name a folder that holds some.")
+        paths += found
+    return paths
 
 
-class ImageFileList(ImageFiles):
-    """The images named in a text file, one path per line.
+def files_of_list(path: str | os.PathLike[str], kind: str) -> list[Path]:
+    """The files named in a text file, one per line, relative to its folder.
 
-    A path is absolute or relative to the list. Empty lines and lines that begin with ``#`` say
-    nothing. Whether a file exists is found out when it is read.
-
-    Args:
-        path: the list, UTF-8.
-        channels: 1 for grey, 3 for colour.
-        alpha: what stands behind transparent pixels.
-        cache_size_bytes: keep decoded images in memory until they take this much.
+    Empty lines and lines that begin with ``#`` say nothing.
 
     Raises:
         ConfigError: the list cannot be read or is no text.
-        MediaError: the list names no files.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        channels: int = 3,
-        alpha: Alpha = "white",
-        cache_size_bytes: int = 0,
-    ) -> None:
-        self.path = path
-        try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise ConfigError(
-                f"Cannot read the list of images {str(path)!r}: {error.strerror}."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(
-                f"Cannot read the list of images {str(path)!r}: expected UTF-8 text, one path per "
-                f"line, got {error.reason}."
-            ) from error
-        named = [line.strip() for line in lines]
-        folder = Path(path).parent
-        super().__init__(
-            [folder / line for line in named if line and not line.startswith("#")],
-            channels=channels,
-            alpha=alpha,
-            cache_size_bytes=cache_size_bytes,
-        )
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the list of {kind} {str(path)!r}: {error.strerror}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"Cannot read the list of {kind} {str(path)!r}: expected UTF-8 text, one path per "
+            f"line, got {error.reason}."
+        ) from error
+    named = [line.strip() for line in lines]
+    folder = Path(path).parent
+    return [folder / line for line in named if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""The Lightning data module: endless training batches, whole images to measure on."""
+"""The Lightning data modules: endless training batches, whole images or sounds to measure on."""
 
 from typing import Any
 
@@ -7,38 +7,39 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vqkit.data.source import ImageSource
+from vqkit.data.audio_source import AudioSource
+from vqkit.data.source import MediaSet
 from vqkit.data.stream import PositionSampler, SampleStream
 from vqkit.data.transforms import Transform
-from vqkit.data.whole_images import WholeImageLoader, WholeImages
+from vqkit.data.whole_items import WholeItemLoader, WholeItems
 from vqkit.errors import ConfigError
 
-__all__ = ["ImageDataModule"]
+__all__ = ["AudioDataModule", "ImageDataModule", "MediaDataModule"]
 
 
-class ImageDataModule(LightningDataModule):
-    """Images for training, validation and test, as batches [batch, channels, height, width].
+class MediaDataModule(LightningDataModule):
+    """Images or sounds for training, validation and test, as batches [batch, channels, *size].
 
     Training never ends and resumes exactly: each sample is a function of ``seed`` and of its
     position in the run (``SampleStream``), so the samples are the same for any number of workers,
     and the ranks' batches laid end to end are the batch of one process of the whole size. Loaders
     read ahead, so whoever trains says how far it has come: ``advance`` after each batch.
 
-    Validation and test give each readable image once, alone in its batch, in order; with several
-    processes rank ``r`` takes images ``r, r + world_size, …``, which may be one more for some ranks
-    than for others. ``datamodule.validation.items()`` gives the same images with their names.
+    Validation and test give each readable item once, alone in its batch, in order; with several
+    processes rank ``r`` takes items ``r, r + world_size, …``, which may be one more for some ranks
+    than for others. ``datamodule.validation.items()`` gives the same, whole, with their names.
 
     Set ``use_distributed_sampler=False`` in the Trainer: the samplers here know their rank.
 
     Args:
-        train: images to train on.
+        train: images or sounds to train on.
         transform: what makes training samples of them, all of one size.
-        validation: images to validate on, if any.
-        test: images to test on; those of ``validation`` if left out.
-        validation_transform: done to validation and test images; none leaves them whole.
+        validation: images or sounds to validate on, if any.
+        test: images or sounds to test on; those of ``validation`` if left out.
+        validation_transform: done to what is validated and tested on; none leaves them whole.
         batch_size: training samples of one process in one batch.
         num_workers: processes that read; 0 reads in the main process.
-        seed: of the order of the images and of the transforms.
+        seed: of the order of the items and of the transforms.
 
     Raises:
         ConfigError: a number is out of range.
@@ -46,11 +47,11 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(
         self,
-        train: ImageSource,
+        train: MediaSet,
         transform: Transform,
         *,
-        validation: ImageSource | None = None,
-        test: ImageSource | None = None,
+        validation: MediaSet | None = None,
+        test: MediaSet | None = None,
         validation_transform: Transform | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
@@ -87,7 +88,7 @@ class ImageDataModule(LightningDataModule):
         """Go on where another run stopped.
 
         Raises:
-            ConfigError: that run had another seed or another number of images, so its position
+            ConfigError: that run had another seed or another number of items, so its position
                 means other samples here.
         """
         for what, mine in (("seed", self.seed), ("length", len(self.train))):
@@ -111,12 +112,12 @@ class ImageDataModule(LightningDataModule):
             **self._loading(),
         )
 
-    def val_dataloader(self) -> WholeImageLoader | list[WholeImageLoader]:
-        """This rank's validation images, each once; an empty list without validation images."""
+    def val_dataloader(self) -> WholeItemLoader | list[WholeItemLoader]:
+        """This rank's validation items, each once; an empty list without any."""
         return [] if self.validation is None else self._measuring(self.validation)
 
-    def test_dataloader(self) -> WholeImageLoader | list[WholeImageLoader]:
-        """This rank's test images, each once."""
+    def test_dataloader(self) -> WholeItemLoader | list[WholeItemLoader]:
+        """This rank's test items, each once."""
         source = self.validation if self.test is None else self.test
         return [] if source is None else self._measuring(source)
 
@@ -128,9 +129,9 @@ class ImageDataModule(LightningDataModule):
     def _world_size(self) -> int:
         return 1 if self.trainer is None else self.trainer.world_size
 
-    def _measuring(self, source: ImageSource) -> WholeImageLoader:
-        return WholeImageLoader(
-            WholeImages(source, self.validation_transform),
+    def _measuring(self, source: MediaSet) -> WholeItemLoader:
+        return WholeItemLoader(
+            WholeItems(source, self.validation_transform),
             rank=self._rank,
             world_size=self._world_size,
             **self._loading(),
@@ -145,3 +146,55 @@ class ImageDataModule(LightningDataModule):
             # would so change what the training draws after it.
             "generator": torch.Generator().manual_seed(self.seed),
         }
+
+
+class ImageDataModule(MediaDataModule):
+    """Images for training, validation and test, as batches [batch, channels, height, width]."""
+
+
+class AudioDataModule(MediaDataModule):
+    """Sounds for training, validation and test, as batches [batch, channels, samples].
+
+    Raises:
+        ConfigError: the sets differ in rate or channels, or a number is out of range.
+    """
+
+    train: AudioSource
+
+    def __init__(
+        self,
+        train: AudioSource,
+        transform: Transform,
+        *,
+        validation: AudioSource | None = None,
+        test: AudioSource | None = None,
+        validation_transform: Transform | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            transform,
+            validation=validation,
+            test=test,
+            validation_transform=validation_transform,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        for what, source in (("validation", validation), ("test", test)):
+            if source is not None and _sound_of(source) != _sound_of(train):
+                raise ConfigError(
+                    f"{what} sounds: expected {_sound_of(train)} as in training, got "
+                    f"{_sound_of(source)}. Give both the same sample_rate_hz and channels."
+                )
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of all sounds."""
+        return self.train.sample_rate_hz
+
+
+def _sound_of(source: AudioSource) -> str:
+    return f"{source.sample_rate_hz} Hz and {source.channels} channels"

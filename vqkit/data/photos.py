@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqkit.data.files import ImageFiles
+from vqkit.data.image_files import ImageFiles
 from vqkit.errors import ConfigError, MissingExtraError
 
 __all__ = ["HELD_OUT_PHOTOS", "TRAINING_PHOTOS", "Photos"]

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 
-from vqkit.data.source import ImageSource
+from vqkit.data.source import MediaSet
 from vqkit.data.transforms import Transform
 from vqkit.errors import ConfigError
 from vqkit.shapes import Float, Int
@@ -23,27 +23,27 @@ __all__ = ["PositionSampler", "SampleStream", "generator_of"]
 class SampleStream(Dataset[Tensor]):
     """Sample ``position`` of an endless, shuffled and augmented walk over a source.
 
-    Position ``p`` belongs to epoch ``p // len(source)``, which visits each image once in an order
+    Position ``p`` belongs to epoch ``p // len(source)``, which visits each item once in an order
     of its own, drawn from (seed, epoch). The transform's generator is seeded by (seed, p).
 
     Args:
-        source: the images.
+        source: the images or sounds.
         transform: what is done to each.
         seed: of the order and of the transforms.
     """
 
-    def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
+    def __init__(self, source: MediaSet, transform: Transform, seed: int) -> None:
         self.source = source
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, position: int) -> Float[Tensor, "channels height width"]:
+    def __getitem__(self, position: int) -> Float[Tensor, "channels *size"]:
         """Read and transform the sample at a position, counted from 0 without end."""
-        image = self.source[self.index_of(position)]
-        return self.transform(image, generator_of(self.seed, "sample", position))
+        generator = generator_of(self.seed, "sample", position)
+        return self.source.sample(self.index_of(position), self.transform, generator)
 
     def index_of(self, position: int) -> int:
-        """Tell which image of the source stands at a position."""
+        """Tell which item of the source stands at a position."""
         epoch, place = divmod(position, len(self.source))
         return int(_permutation(len(self.source), self.seed, epoch)[place])
 

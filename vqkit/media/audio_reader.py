@@ -42,6 +42,8 @@ class AudioReader:
     Args:
         source: path, bytes or binary stream.
         audio_stream: which audio track of a file that has several, from 0.
+        logs_clipping: at the end, log how many values were clipped; for whoever opens a file again
+            and again, False.
 
     Raises:
         ConfigError: ``audio_stream`` is negative.
@@ -57,11 +59,12 @@ class AudioReader:
         16000 [400, 400, 200]
     """
 
-    def __init__(self, source: MediaSource, *, audio_stream: int = 0):
+    def __init__(self, source: MediaSource, *, audio_stream: int = 0, logs_clipping: bool = True):
         if audio_stream < 0:
             raise ConfigError(f"audio_stream: expected 0 or more, got {audio_stream}.")
         self._name = name_of(source)
         self._audio_stream = audio_stream
+        self._logs_clipping = logs_clipping
         self._position = 0
         self._num_clipped = 0
         self._num_promised: int | None = None
@@ -185,7 +188,7 @@ class AudioReader:
         self._is_closed = True
         self._decoder.close()
         self._opened.close()
-        if self._num_clipped:
+        if self._num_clipped and self._logs_clipping:
             # A lossy encoder overshoots as a matter of course.
             level = logging.DEBUG if self._decoder.is_lossy else logging.WARNING
             _logger.log(

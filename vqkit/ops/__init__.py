@@ -10,7 +10,13 @@ from vqkit.ops.mel import mel_filterbank
 from vqkit.ops.nearest import nearest_code
 from vqkit.ops.projection import projected_rows
 from vqkit.ops.radix import digits_to_index, index_to_digits
-from vqkit.ops.resample import StreamingResampler, resample, resampled_length
+from vqkit.ops.resample import (
+    StreamingResampler,
+    part_inputs,
+    resample,
+    resample_part,
+    resampled_length,
+)
 from vqkit.ops.select_code import select_code
 from vqkit.ops.soft_code import soft_code
 from vqkit.ops.statistics import CodeStatistics, code_statistics
@@ -34,9 +40,11 @@ __all__ = [
     "nearest_code",
     "normal_noise",
     "normalise_loudness",
+    "part_inputs",
     "projected_rows",
     "reflect_pad",
     "resample",
+    "resample_part",
     "resampled_length",
     "reverse_bits",
     "rotation_trick",

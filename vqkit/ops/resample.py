@@ -16,7 +16,13 @@ from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.resample_bank import FilterBank
 from vqkit.shapes import Float
 
-__all__ = ["StreamingResampler", "resample", "resampled_length"]
+__all__ = [
+    "StreamingResampler",
+    "part_inputs",
+    "resample",
+    "resample_part",
+    "resampled_length",
+]
 
 _MAX_RATIO = 256
 _DTYPES = (torch.float32, torch.float64)
@@ -81,6 +87,81 @@ def resample(
     padded = torch.nn.functional.pad(channels, padding)
     outputs = bank.outputs(padded, -bank.before, 0, num_rows)[:, :num_outputs]
     return outputs.reshape(*x.shape[:-1], num_outputs)
+
+
+def part_inputs(start: int, num_samples: int, from_hz: int, to_hz: int) -> tuple[int, int]:
+    """The input samples, first and behind the last, that a part of the output is made of.
+
+    They may lie before or behind the signal, where there is silence.
+
+    Args:
+        start: first output sample of the part.
+        num_samples: output samples of the part.
+        from_hz: rate of the input.
+        to_hz: rate of the output.
+
+    Raises:
+        ConfigError: ``start`` or ``num_samples`` is negative, or a rate is as :func:`resample`
+            refuses it.
+
+    Example:
+        >>> part_inputs(1000, 10, 16000, 16000)
+        (1000, 1010)
+    """
+    _check_rates(from_hz, to_hz)
+    if start < 0 or num_samples < 0:
+        raise ConfigError(
+            "part of a resampled signal: expected start and num_samples of 0 or more, got "
+            f"{start} and {num_samples}."
+        )
+    if from_hz == to_hz or num_samples == 0:
+        return start, start + num_samples
+    bank = _bank(from_hz, to_hz, torch.device("cpu"))
+    last_row = bank.rows_for(start + num_samples) - 1
+    return bank.first_input(bank.row_of(start)), bank.first_input(last_row) + bank.taps
+
+
+def resample_part(
+    x: Float[Tensor, "channels samples"],
+    x_start: int,
+    start: int,
+    num_samples: int,
+    from_hz: int,
+    to_hz: int,
+) -> Float[Tensor, "channels resampled"]:
+    """A part of what :func:`resample` makes of a signal, bit for bit, out of a part of the signal.
+
+    Args:
+        x: float32 or float64, the samples of the signal that lie within :func:`part_inputs`, or
+            more of them. Where ``x`` has none, there is silence.
+        x_start: the place of its first sample in the signal.
+        start: first output sample.
+        num_samples: output samples.
+        from_hz: rate of ``x``.
+        to_hz: rate of the result.
+
+    Raises:
+        ConfigError: as for :func:`part_inputs`.
+
+    Example:
+        >>> x = torch.randn(1, 44100)
+        >>> first, end = part_inputs(8000, 100, 44100, 16000)
+        >>> part = resample_part(x[:, first:end], first, 8000, 100, 44100, 16000)
+        >>> torch.equal(part, resample(x, 44100, 16000)[:, 8000:8100])
+        True
+    """
+    first, end = part_inputs(start, num_samples, from_hz, to_hz)
+    if num_samples == 0:
+        return x[:, :0]
+    # Negative padding cuts off what is not needed.
+    x = torch.nn.functional.pad(x, (x_start - first, end - x_start - x.shape[1]))
+    if from_hz == to_hz:
+        return x
+    bank = _bank(from_hz, to_hz, x.device)
+    row = bank.row_of(start)
+    outputs = bank.outputs(x, first, row, bank.rows_for(start + num_samples))
+    before = start - bank.first_output(row)
+    return outputs[:, before : before + num_samples]
 
 
 class StreamingResampler:

@@ -75,6 +75,11 @@ class FilterBank:
         """How many input samples the first rows need."""
         return self.first_input(num_rows - 1) + self.taps if num_rows else 0
 
+    def row_of(self, output: int) -> int:
+        """The row that an output sample lies in."""
+        period, rest = divmod(output, self.period_out)
+        return period * self.rows_per_period + rest // self.row_outputs
+
     def rows_for(self, num_outputs: int) -> int:
         """How many rows it takes to have so many outputs."""
         periods, rest = divmod(num_outputs, self.period_out)

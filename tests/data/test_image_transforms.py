@@ -14,7 +14,7 @@ from vqkit.data import (
     Transform,
     training_chain,
 )
-from vqkit.data.transforms import _reflect_to
+from vqkit.data.image_transforms import _reflect_to
 from vqkit.errors import ConfigError
 
 
