@@ -17,6 +17,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_target_runs_and_finds_nothing(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     assert "files in" in run("--seed", str(corpus)).stdout

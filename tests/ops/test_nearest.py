@@ -263,6 +263,7 @@ def test_backends_agree_and_auto_is_one_of_them() -> None:
     assert torch.equal(results[0], results[2])
 
 
+@pytest.mark.slow
 def test_auto_loads_numba_for_large_searches_only() -> None:
     code = (
         "import sys, torch; from vqkit.ops.nearest import nearest_code as f;"
