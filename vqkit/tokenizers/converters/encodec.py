@@ -9,7 +9,7 @@ from vqkit.errors import ConfigError
 from vqkit.nets import ConvStyle, SEANetDecoder, SEANetEncoder
 from vqkit.quantizers import Residual, VectorQuantizer, from_encodec
 from vqkit.tokenizers.audio_frontend import AudioFrontend
-from vqkit.tokenizers.converters.shapes import ORIGINAL_SEANET, seanet_sizes
+from vqkit.tokenizers.converters.seanet import ORIGINAL_SEANET, seanet_sizes, sizes_of_config
 from vqkit.tokenizers.converters.state import (
     State,
     below,
@@ -54,21 +54,7 @@ def encodec_from_transformers(config: Mapping[str, Any], state: State) -> Tokeni
         padding=_PADDING.get(config["pad_mode"], config["pad_mode"]),
         norm="group" if config["norm_type"] == "time_group_norm" else "none",
     )
-    sizes: dict[str, Any] = {
-        "dim": config["hidden_size"],
-        "num_filters": config["num_filters"],
-        "strides": tuple(reversed(config["upsampling_ratios"])),
-        "kernels": (
-            config["kernel_size"],
-            config["residual_kernel_size"],
-            config["last_kernel_size"],
-        ),
-        "num_blocks": config["num_residual_layers"],
-        "compress": config["compress"],
-        "learned_shortcut": config["use_conv_shortcut"],
-        "num_lstm_layers": config["num_lstm_layers"],
-        "style": style,
-    }
+    sizes = sizes_of_config(config, style, config["num_lstm_layers"])
     return _assembled(
         config["audio_channels"], sizes, fold_weight_norm(state), state, config["sampling_rate"]
     )

@@ -17,7 +17,7 @@ from vqkit.nets import (
 )
 from vqkit.quantizers import Factorized, Quantizer, Residual, Split, VectorQuantizer, from_mimi
 from vqkit.tokenizers.audio_frontend import AudioFrontend
-from vqkit.tokenizers.converters.shapes import ORIGINAL_SEANET, seanet_sizes
+from vqkit.tokenizers.converters.seanet import ORIGINAL_SEANET, seanet_sizes, sizes_of_config
 from vqkit.tokenizers.converters.state import State, below, fold_weight_norm, load, renamed
 from vqkit.tokenizers.tokenizer import Tokenizer
 
@@ -93,22 +93,7 @@ def mimi_from_transformers(config: Mapping[str, Any], state: State) -> Tokenizer
         padding="zero" if config["pad_mode"] == "constant" else config["pad_mode"],
         norm="none",
     )
-    sizes: dict[str, Any] = {
-        "dim": dim,
-        "num_filters": config["num_filters"],
-        "strides": tuple(reversed(config["upsampling_ratios"])),
-        "kernels": (
-            config["kernel_size"],
-            config["residual_kernel_size"],
-            config["last_kernel_size"],
-        ),
-        "num_blocks": config["num_residual_layers"],
-        "compress": config["compress"],
-        "learned_shortcut": config["use_conv_shortcut"],
-        "num_lstm_layers": 0,
-        "style": style,
-    }
-
+    sizes = sizes_of_config(config, style, 0)
     for name in ("encoder_transformer.", "decoder_transformer."):
         layers = _attention_joined(renamed(below(flat, name), _TRANSFORMER))
         flat = {key: value for key, value in flat.items() if not key.startswith(name)}

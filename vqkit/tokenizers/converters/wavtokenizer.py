@@ -8,7 +8,7 @@ from vqkit.errors import ConfigError
 from vqkit.nets import ConvStyle, SEANetEncoder, VocosDecoder
 from vqkit.quantizers import from_encodec
 from vqkit.tokenizers.audio_frontend import AudioFrontend
-from vqkit.tokenizers.converters.shapes import ORIGINAL_SEANET, seanet_sizes
+from vqkit.tokenizers.converters.seanet import ORIGINAL_SEANET, seanet_sizes
 from vqkit.tokenizers.converters.state import State, below, fold_weight_norm, load, renamed
 from vqkit.tokenizers.tokenizer import Tokenizer
 

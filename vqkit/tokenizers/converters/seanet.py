@@ -1,13 +1,14 @@
-"""What the shapes of SEANet's weights say of it, where no configuration does."""
+"""The sizes of a SEANet: as a configuration of transformers has them, or from weights alone."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from vqkit.errors import ConfigError
 from vqkit.nets import ConvStyle
 from vqkit.tokenizers.converters.state import State
 
-__all__ = ["ORIGINAL_SEANET", "seanet_sizes"]
+__all__ = ["ORIGINAL_SEANET", "seanet_sizes", "sizes_of_config"]
 
 ORIGINAL_SEANET = (
     (r"^((?:.*\.)?(?:en|de)coder)\.model\.", r"\1.layers."),
@@ -21,8 +22,29 @@ ORIGINAL_SEANET = (
 _NUMBERED = re.compile(r"layers\.(\d+)\.conv\.weight")
 
 
+def sizes_of_config(
+    config: Mapping[str, Any], style: ConvStyle, num_lstm_layers: int
+) -> dict[str, Any]:
+    """Arguments of ``SEANetEncoder`` and ``SEANetDecoder`` but for the channels."""
+    return {
+        "dim": config["hidden_size"],
+        "num_filters": config["num_filters"],
+        "strides": tuple(reversed(config["upsampling_ratios"])),
+        "kernels": (
+            config["kernel_size"],
+            config["residual_kernel_size"],
+            config["last_kernel_size"],
+        ),
+        "num_blocks": config["num_residual_layers"],
+        "compress": config["compress"],
+        "learned_shortcut": config["use_conv_shortcut"],
+        "num_lstm_layers": num_lstm_layers,
+        "style": style,
+    }
+
+
 def seanet_sizes(encoder: State, style: ConvStyle) -> dict[str, Any]:
-    """Arguments of ``SEANetEncoder`` and ``SEANetDecoder`` but for the channels.
+    """The same from the weights of the encoder.
 
     Args:
         encoder: State of the encoder, weight norm multiplied out, names as vqkit has them.
