@@ -90,11 +90,11 @@ def test_streams(pipe: Pipe, model: Path, sounds: Path) -> None:
     sound = (sounds / "talk.flac").read_bytes()
     status, tokens, _ = pipe("encode", "-", "-m", model, "-o", "-", data=sound)
     assert status == 0
-    status, decoded, _ = pipe(
-        "decode", "-", "-m", model, "-o", "-", "--format", "flac", data=tokens
-    )
-    assert status == 0
-    assert read_audio(decoded).samples.shape == (1, 16_000)
+    for options, head in (((), b"RIFF"), (("--format", "flac"), b"fLaC")):
+        status, decoded, _ = pipe("decode", "-", "-m", model, "-o", "-", *options, data=tokens)
+        assert status == 0
+        assert decoded[:4] == head
+        assert read_audio(decoded).samples.shape == (1, 16_000)
 
 
 @pytest.mark.parametrize(("bitrate", "levels"), [(0.5, 1), (0.93, 2), (100, 3)])

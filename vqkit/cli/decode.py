@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
@@ -74,10 +75,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     format = output_format(arguments)
 
-    def format_of(source: Source) -> str:
-        return format or default_format(source.path)
+    def rename(path: Path, source: Source) -> Path:
+        return media_path(path, format or default_format(source.path))
 
-    jobs = plan(sources, arguments, lambda path, source: media_path(path, format_of(source)))
+    jobs = plan(sources, arguments, rename)
     if arguments.dry_run:
         if arguments.model is not None:
             resolve(arguments.model)
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
             media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
             size = tokens.media[0]
-        write_media(media, size, target, format_of(job.source))
+        write_media(media, size, target, format)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
 

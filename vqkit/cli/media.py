@@ -93,8 +93,10 @@ def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
     return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
 
 
-def write_media(media: "Tensor", size: Mapping[str, int], target: Target, format: str) -> None:
-    """Write a picture or a sound, whole or not at all.
+def write_media(
+    media: "Tensor", size: Mapping[str, int], target: Target, format: str | None
+) -> None:
+    """Write a picture or a sound, whole or not at all; without a format in the usual one.
 
     Raises:
         MediaError: The format is one of another modality, or it cannot be written.
@@ -102,6 +104,7 @@ def write_media(media: "Tensor", size: Mapping[str, int], target: Target, format
     from vqkit.media import write_audio, write_image
 
     is_sound = "sample_rate_hz" in size
+    format = format or DEFAULT_FORMATS["audio" if is_sound else "image"]
     if is_sound != (format in AUDIO_FORMATS):
         kind, formats = ("a sound", AUDIO_FORMATS) if is_sound else ("a picture", PICTURE_FORMATS)
         raise MediaError(

@@ -97,8 +97,7 @@ class PaddedConv(nn.Module):
         conv = nn.Conv1d(
             in_channels, out_channels, kernel, stride=stride, dilation=dilation, bias=bias
         )
-        self.conv = weight_norm(conv) if style.norm == "weight" else conv
-        self.norm = nn.GroupNorm(1, out_channels) if style.norm == "group" else nn.Identity()
+        self.conv, self.norm = _normed(conv, style.norm)
         self.stride = stride
         self.padding = style.padding
         self.right = 0 if style.causal else total // 2
@@ -153,8 +152,7 @@ class PaddedTransposedConv(nn.Module):
         conv = nn.ConvTranspose1d(
             in_channels, out_channels, kernel, stride=stride, groups=groups, bias=bias
         )
-        self.conv = weight_norm(conv) if style.norm == "weight" else conv
-        self.norm = nn.GroupNorm(1, out_channels) if style.norm == "group" else nn.Identity()
+        self.conv, self.norm = _normed(conv, style.norm)
         self.right = total if style.causal else total // 2
         self.left = total - self.right
 
@@ -165,6 +163,13 @@ class PaddedTransposedConv(nn.Module):
         # The norm sees what is cut off as well: so it was in training.
         out: Tensor = self.norm(self.conv(x))
         return out[..., self.left : out.shape[-1] - self.right]
+
+
+def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, norm: Norm) -> tuple[nn.Module, nn.Module]:
+    """The convolution, and what comes after it."""
+    if norm == "group":
+        return conv, nn.GroupNorm(1, conv.out_channels)
+    return weight_norm(conv) if norm == "weight" else conv, nn.Identity()
 
 
 def trained_weight(conv: nn.Module) -> Tensor:

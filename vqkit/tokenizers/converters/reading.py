@@ -105,7 +105,10 @@ def _from_file(path: Path) -> Tokenizer:
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"Model {path}: there is no such file.") from error
+        raise ConfigError(
+            f"Model {path}: expected a folder or a file, found no such file. A model on the hub is "
+            "downloaded first."
+        ) from error
     # What is wrong with a file shows in the reader as an error of any kind.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
