@@ -11,6 +11,7 @@ __all__ = [
     "ModelMismatchError",
     "ShapeError",
     "StorageError",
+    "StreamingError",
     "TokenFileError",
     "VqkitError",
 ]
@@ -38,6 +39,10 @@ class MediaError(VqkitError):
 
 class StorageError(VqkitError):
     """A folder or an object store cannot be read or written."""
+
+
+class StreamingError(VqkitError, ValueError):
+    """A network needs the whole of a signal, or a stream is used out of order."""
 
 
 class TokenFileError(VqkitError):

@@ -18,6 +18,8 @@ from vqkit.nets.stft_discriminators import (
     MultiResolutionDiscriminator,
     MultiScaleSTFTDiscriminator,
 )
+from vqkit.nets.stream import Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
@@ -46,7 +48,9 @@ __all__ = [
     "SEANetDecoder",
     "SEANetEncoder",
     "Snake",
+    "Stream",
     "VQGANDecoder",
     "VQGANEncoder",
     "VocosDecoder",
+    "open_stream",
 ]

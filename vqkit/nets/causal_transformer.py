@@ -5,11 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.nets.stream import Span, Stream
 from vqkit.shapes import Float
 
 __all__ = ["CausalTransformer"]
 
 _ROTARY_BASE = 10_000.0
+
+_Kept = tuple[Tensor, Tensor]
+"""Keys and values ``[batch, heads, frames, head_dim]`` of frames that are looked at again."""
 
 
 class CausalTransformer(nn.Module):
@@ -66,10 +70,68 @@ class CausalTransformer(nn.Module):
     def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch dim frames"]:
         """Same shape."""
         frames = x.transpose(1, 2)
-        rotation = _rotation(frames.shape[1], self.dim // self.num_heads, frames)
+        rotation = self.rotation(0, frames)
         for layer in self.layers:
             frames = layer(frames, rotation)
         return frames.transpose(1, 2)
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return _TransformerStream(self)
+
+    def rotation(self, first: int, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine for ``[batch, frames, dim]`` of which the first is number ``first``."""
+        return _rotation(first, frames.shape[1], self.dim // self.num_heads, frames)
+
+
+class _TransformerStream(Stream):
+    """Keeps keys and values of the last window of frames, per layer."""
+
+    def __init__(self, transformer: CausalTransformer) -> None:
+        self._transformer = transformer
+        self._num_frames = 0
+        self._kept: list[_Kept | None] = [None] * len(transformer.layers)
+        # Which of the kept frames belong to a row's signal; None while all do.
+        self._valid: Tensor | None = None
+        self._empty: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        self._empty = x[..., :0]
+        # A window at a time: the attention of more would need memory for what it masks.
+        parts = [self._step(part) for part in x.split(self._transformer.window, dim=-1)]
+        return torch.cat(parts, dim=-1)
+
+    def _step(self, x: Tensor) -> Tensor:
+        if not x.shape[-1]:
+            return x
+        frames = x.transpose(1, 2)
+        rotation = self._transformer.rotation(self._num_frames, frames)
+        self._num_frames += x.shape[-1]
+        if self._valid is not None:
+            self._valid = F.pad(self._valid, (0, x.shape[-1]), value=True)
+        for i, layer in enumerate(self._transformer.layers):
+            assert isinstance(layer, _Layer)
+            frames, self._kept[i] = layer.continued(frames, rotation, self._kept[i], self._valid)
+        if self._valid is not None:
+            self._valid = _last(self._valid, self._transformer.window - 1, dim=-1)
+        return frames.transpose(1, 2)
+
+    def finish(self) -> Tensor:
+        assert self._empty is not None
+        return self._empty
+
+    def span(self, first: float, last: float) -> Span:
+        layers = len(self._transformer.layers)
+        return first - layers * (self._transformer.window - 1), last
+
+    def restart(self, rows: Tensor) -> None:
+        kept = self._kept[0]
+        if kept is None:
+            return
+        if self._valid is None:
+            num_kept = kept[0].shape[2]
+            self._valid = torch.ones(len(rows), num_kept, dtype=torch.bool, device=rows.device)
+        self._valid = self._valid & ~rows[:, None]
 
 
 class _Layer(nn.Module):
@@ -92,23 +154,62 @@ class _Layer(nn.Module):
         self, x: Float[Tensor, "batch frames dim"], rotation: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "batch frames dim"]:
         """Same shape."""
-        x = x + self.gain1 * self._attend(self.norm1(x), rotation)
+        return self._perceived(x + self.gain1 * self._attend(self.norm1(x), rotation))
+
+    def continued(
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        kept: _Kept | None,
+        valid: Tensor | None,
+    ) -> tuple[Tensor, _Kept]:
+        """At most a window of frames that follow others.
+
+        Args:
+            x: ``[batch, frames, dim]``.
+            rotation: Of these frames.
+            kept: Keys and values of the frames before.
+            valid: ``[batch, kept + frames]``, which frames a row may look at; None is all.
+
+        Returns:
+            The frames, and the keys and values to keep.
+        """
+        q, k, v = self._heads(self.norm1(x), rotation)
+        if kept is not None:
+            k, v = torch.cat([kept[0], k], dim=2), torch.cat([kept[1], v], dim=2)
+        distance = _distance(q.shape[2], k.shape[2], k.shape[2] - q.shape[2], q.device)
+        mask = (distance >= 0) & (distance < self.window)
+        if valid is not None:
+            mask = mask & valid[:, None, None, :]
+        attended = self._joined(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+        rest = _last(k, self.window - 1, dim=2), _last(v, self.window - 1, dim=2)
+        return self._perceived(x + self.gain1 * attended), rest
+
+    def _perceived(self, x: Tensor) -> Tensor:
         return x + self.gain2 * self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
     def _attend(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        q, k, v = self._heads(x, rotation)
+        return self._joined(_windowed_attention(q, k, v, self.window))
+
+    def _heads(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``[batch, heads, frames, head_dim]``."""
         batch, frames, dim = x.shape
         qkv = self.in_proj(x).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = _windowed_attention(_rotated(q, rotation), _rotated(k, rotation), v, self.window)
-        out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, frames, dim))
+        return _rotated(q, rotation), _rotated(k, rotation), v
+
+    def _joined(self, attended: Tensor) -> Tensor:
+        out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return out
 
 
-def _rotation(num_frames: int, head_dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _rotation(first: int, num_frames: int, head_dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the angle of every frame and pair of features, ``[frames, head_dim]``."""
-    pairs = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float32)
+    # In float64: the angles of hours would have lost their last digits in float32.
+    pairs = torch.arange(0, head_dim, 2, device=like.device, dtype=torch.float64)
     frequencies = 1.0 / _ROTARY_BASE ** (pairs / head_dim)
-    angles = torch.arange(num_frames, device=like.device)[:, None] * frequencies
+    angles = torch.arange(first, first + num_frames, device=like.device)[:, None] * frequencies
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
@@ -147,3 +248,7 @@ def _distance(queries: int, keys: int, offset: int, device: torch.device) -> Ten
     return (
         offset + torch.arange(queries, device=device)[:, None] - torch.arange(keys, device=device)
     )
+
+
+def _last(x: Tensor, count: int, dim: int) -> Tensor:
+    return x.narrow(dim, max(0, x.shape[dim] - count), min(count, x.shape[dim]))

@@ -10,6 +10,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vqkit.errors import ConfigError
 from vqkit.nets.padded_conv import trained_weight
+from vqkit.nets.stream import PointwiseStream, ResidualStream, Span, Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float
 
@@ -44,6 +46,10 @@ class Snake(nn.Module):
         """Same shape."""
         return x + (self.alpha + _EPS).reciprocal() * torch.sin(self.alpha * x).square()
 
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return PointwiseStream(self)
+
 
 class _ResidualUnit(nn.Module):
     """``x + conv1(Snake(dilated conv(Snake(x))))``."""
@@ -63,6 +69,10 @@ class _ResidualUnit(nn.Module):
         """Same shape."""
         out: Tensor = x + self.block(x)
         return out
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return ResidualStream(PointwiseStream(nn.Identity()), open_stream(self.block))
 
 
 class DACEncoder(nn.Module):
@@ -134,6 +144,10 @@ class DACEncoder(nn.Module):
         out: Tensor = self.layers(F.pad(x, (0, -x.shape[-1] % self.stride[0])))
         return out
 
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return _WholeFrames(self.stride[0], open_stream(self.layers))
+
 
 class DACDecoder(nn.Module):
     """Latent frames to waveform in [-1, 1]: wider than the encoder, and mirrored.
@@ -204,6 +218,66 @@ class DACDecoder(nn.Module):
         out: Tensor = self.layers(latent)
         # Every odd stride costs a sample of its stage, as the padding cannot be half of it.
         return F.pad(out, (0, latent.shape[-1] * self.stride[0] - out.shape[-1]))
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return _WholeSamples(self.stride[0], open_stream(self.layers))
+
+
+class _WholeFrames(Stream):
+    """Zeros after the end until the last frame is whole, then the network."""
+
+    def __init__(self, stride: int, network: Stream) -> None:
+        self._stride = stride
+        self._network = network
+        self._num_inputs = 0
+        self._silence: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        self._num_inputs += x.shape[-1]
+        self._silence = x[..., :0]
+        return self._network.push(x)
+
+    def finish(self) -> Tensor:
+        assert self._silence is not None
+        silence = F.pad(self._silence, (0, -self._num_inputs % self._stride))
+        return torch.cat([self._network.push(silence), self._network.finish()], dim=-1)
+
+    def span(self, first: float, last: float) -> Span:
+        return self._network.span(first, last)
+
+    def inputs_for(self, num_outputs: int) -> int:
+        return self._network.inputs_for(num_outputs)
+
+    def restart(self, rows: Tensor) -> None:
+        self._network.restart(rows)
+
+
+class _WholeSamples(Stream):
+    """The network, then zeros after the end until all frames have their samples."""
+
+    def __init__(self, stride: int, network: Stream) -> None:
+        self._stride = stride
+        self._network = network
+        self._missing = 0
+
+    def push(self, x: Tensor) -> Tensor:
+        out = self._network.push(x)
+        self._missing += x.shape[-1] * self._stride - out.shape[-1]
+        return out
+
+    def finish(self) -> Tensor:
+        rest = self._network.finish()
+        return F.pad(rest, (0, self._missing - rest.shape[-1]))
+
+    def span(self, first: float, last: float) -> Span:
+        return self._network.span(first, last)
+
+    def inputs_for(self, num_outputs: int) -> int:
+        return self._network.inputs_for(num_outputs)
+
+    def restart(self, rows: Tensor) -> None:
+        self._network.restart(rows)
 
 
 def _check(channels: int, dim: int, num_filters: int, strides: Sequence[int]) -> None:

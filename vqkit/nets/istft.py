@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.nets.conv_stream import TransposedConvStream
+from vqkit.nets.stream import Span, Stream
 from vqkit.shapes import Float
 
 __all__ = ["ISTFTHead"]
@@ -58,13 +60,25 @@ class ISTFTHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch 1 samples"]:
         """``frames * hop`` samples."""
+        out = self._overlapped(self.spectrum(x), self.basis) / self._envelope(x.shape[-1])
+        return out.to(x.dtype)
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return _ISTFTStream(self)
+
+    def overlap(self, basis: Tensor) -> Stream:
+        """Begin to add windows."""
+        cut = (self.n_fft - self.hop) // 2
+        return TransposedConvStream(basis, None, self.hop, cut, cut)
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Real above imaginary parts, ``[batch, n_fft + 2, frames]``."""
         features = self.linear(x.transpose(1, 2)).transpose(1, 2).float()
         log_magnitude, phase = features.chunk(2, dim=1)
         # Bounded before the exponential, which would overflow and have no gradient.
         magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
-        spectrum = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
-        out = self._overlapped(spectrum, self.basis) / self._envelope(x.shape[-1])
-        return out.to(x.dtype)
+        return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
 
     def _overlapped(self, frames: Tensor, basis: Tensor) -> Tensor:
         cut = (self.n_fft - self.hop) // 2
@@ -76,6 +90,29 @@ class ISTFTHead(nn.Module):
         ones = self.squared_window.new_ones(1, 1, num_frames)
         added = self._overlapped(ones, self.squared_window[None, None])
         return added.clamp(min=_MIN_ENVELOPE)
+
+
+class _ISTFTStream(Stream):
+    """The windows' sum beside the sum of their squares."""
+
+    def __init__(self, head: ISTFTHead) -> None:
+        self._head = head
+        self._sum = head.overlap(head.basis)
+        self._envelope = head.overlap(head.squared_window[None, None])
+
+    def push(self, x: Tensor) -> Tensor:
+        ones = self._head.squared_window.new_ones(1, 1, x.shape[-1])
+        added = self._sum.push(self._head.spectrum(x))
+        return added / self._envelope.push(ones).clamp(min=_MIN_ENVELOPE)
+
+    def finish(self) -> Tensor:
+        return self._sum.finish() / self._envelope.finish().clamp(min=_MIN_ENVELOPE)
+
+    def span(self, first: float, last: float) -> Span:
+        return self._sum.span(first, last)
+
+    def restart(self, rows: Tensor) -> None:
+        self._sum.restart(rows)
 
 
 def _inverse_basis(n_fft: int) -> Tensor:

@@ -6,6 +6,8 @@ from vqkit.errors import ConfigError
 from vqkit.nets.causal_transformer import CausalTransformer
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
+from vqkit.nets.stream import ChainStream, Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames
 from vqkit.shapes import Float
 
@@ -57,6 +59,10 @@ class MimiEncoder(nn.Module):
         out: Tensor = self.resample(self.transformer(self.seanet(x)))
         return out
 
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return ChainStream([open_stream(x) for x in (self.seanet, self.transformer, self.resample)])
+
 
 class MimiDecoder(nn.Module):
     """Latent frames to waveform: the mirror of :class:`MimiEncoder`.
@@ -105,6 +111,10 @@ class MimiDecoder(nn.Module):
         require_frames(latent, self.dim)
         out: Tensor = self.seanet(self.transformer(self.resample(latent)))
         return out
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return ChainStream([open_stream(x) for x in (self.resample, self.transformer, self.seanet)])
 
 
 def _check(seanet_dim: int, dim: int, factor: int) -> None:

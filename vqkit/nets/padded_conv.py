@@ -7,20 +7,18 @@ a transposed convolution. A reimplementation that differs by one sample has othe
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from vqkit.errors import ConfigError
-from vqkit.ops.stft import reflect_pad
+from vqkit.errors import ConfigError, StreamingError
+from vqkit.nets.conv_stream import ConvStream, TransposedConvStream
+from vqkit.nets.signal_padding import Padding, pad_signal
+from vqkit.nets.stream import Stream
 from vqkit.shapes import Float
 
 __all__ = ["ConvStyle", "PaddedConv", "PaddedTransposedConv", "trained_weight"]
 
-Padding = Literal["reflect", "zero", "replicate"]
 Norm = Literal["none", "weight", "group"]
-
-_TORCH_MODES = {"zero": "constant", "replicate": "replicate"}
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,20 @@ class PaddedConv(nn.Module):
     ) -> Float[Tensor, "batch out_channels frames"]:
         """Any length from one sample."""
         whole = -x.shape[-1] % self.stride
-        out: Tensor = self.norm(self.conv(_padded(x, self.left, self.right + whole, self.padding)))
+        out: Tensor = self.norm(
+            self.conv(pad_signal(x, self.left, self.right + whole, self.padding))
+        )
         return out
+
+    def stream(self) -> Stream:
+        """Begin a signal.
+
+        Raises:
+            StreamingError: The norm is over all of it.
+        """
+        _require_no_norm_over_time(self.norm)
+        assert isinstance(self.conv, nn.Conv1d)
+        return ConvStream(self.conv, self.left, self.right, self.padding)
 
 
 class PaddedTransposedConv(nn.Module):
@@ -164,6 +174,19 @@ class PaddedTransposedConv(nn.Module):
         out: Tensor = self.norm(self.conv(x))
         return out[..., self.left : out.shape[-1] - self.right]
 
+    def stream(self) -> Stream:
+        """Begin a signal.
+
+        Raises:
+            StreamingError: The norm is over all of it.
+        """
+        _require_no_norm_over_time(self.norm)
+        conv = self.conv
+        assert isinstance(conv, nn.ConvTranspose1d)
+        return TransposedConvStream(
+            conv.weight, conv.bias, conv.stride[0], self.left, self.right, conv.groups
+        )
+
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, norm: Norm) -> tuple[nn.Module, nn.Module]:
     """The convolution, and what comes after it."""
@@ -172,16 +195,16 @@ def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, norm: Norm) -> tuple[nn.Module
     return weight_norm(conv) if norm == "weight" else conv, nn.Identity()
 
 
+def _require_no_norm_over_time(norm: nn.Module) -> None:
+    if not isinstance(norm, nn.Identity):
+        raise StreamingError(
+            "Streaming: expected norms of the weights or none, got a GroupNorm over all of the "
+            "signal. Encode and decode whole signals, or in the chunks that the model defines."
+        )
+
+
 def trained_weight(conv: nn.Module) -> Tensor:
     """The weight of a convolution, or its direction where it is normalised."""
     normed: Any = getattr(conv, "parametrizations", None)
     weight: Tensor = conv.weight if normed is None else normed.weight.original1  # type: ignore[assignment]
     return weight
-
-
-def _padded(x: Tensor, left: int, right: int, padding: Padding) -> Tensor:
-    if not left and not right:
-        return x
-    if padding == "reflect":
-        return reflect_pad(x, left, right)
-    return F.pad(x, (left, right), mode=_TORCH_MODES[padding])

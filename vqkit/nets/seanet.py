@@ -5,12 +5,14 @@ convolution), so that reading one is a change of names.
 """
 
 from collections.abc import Sequence
-from math import prod
+from math import inf, prod
 
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
+from vqkit.nets.stream import ResidualStream, Span, Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float
 
@@ -32,6 +34,35 @@ class _SkipLSTM(nn.Module):
         """Same shape."""
         frames = x.permute(2, 0, 1)
         return (self.lstm(frames)[0] + frames).permute(1, 2, 0)
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return _SkipLSTMStream(self.lstm)
+
+
+class _SkipLSTMStream(Stream):
+    def __init__(self, lstm: nn.LSTM) -> None:
+        self._lstm = lstm
+        self._state: tuple[Tensor, Tensor] | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        if not x.shape[-1]:
+            return x
+        frames = x.permute(2, 0, 1)
+        out, self._state = self._lstm(frames, self._state)
+        return (out + frames).permute(1, 2, 0)
+
+    def finish(self) -> Tensor:
+        assert self._state is not None
+        return self._state[0].new_zeros(self._state[0].shape[1], self._lstm.input_size, 0)
+
+    def span(self, first: float, last: float) -> Span:
+        return -inf, last
+
+    def restart(self, rows: Tensor) -> None:
+        if self._state is not None:
+            hidden, cell = (x.masked_fill(rows[None, :, None], 0.0) for x in self._state)
+            self._state = hidden, cell
 
 
 class _ResidualBlock(nn.Module):
@@ -61,6 +92,10 @@ class _ResidualBlock(nn.Module):
         """Same shape."""
         out: Tensor = self.shortcut(x) + self.block(x)
         return out
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return ResidualStream(open_stream(self.shortcut), open_stream(self.block))
 
 
 class _SEANet(nn.Module):
@@ -100,6 +135,14 @@ class _SEANet(nn.Module):
         self.num_lstm_layers = num_lstm_layers
         self.style = style or ConvStyle()
         self.stride = (prod(strides),)
+
+    def stream(self) -> Stream:
+        """Begin a signal.
+
+        Raises:
+            StreamingError: The norm is over all of it.
+        """
+        return open_stream(self.layers)
 
     def _blocks(self, width: int) -> list[nn.Module]:
         return [

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.istft import ISTFTHead
+from vqkit.nets.stream import ChainStream, PointwiseStream, ResidualStream, Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames
 from vqkit.shapes import Float
 
@@ -112,6 +114,26 @@ class VocosDecoder(nn.Module):
         out: Tensor = self.head(_normed(self.final_norm, x))
         return out
 
+    def stream(self) -> Stream:
+        """Begin a signal.
+
+        Raises:
+            StreamingError: There is a position net.
+        """
+        if self.position_net:
+            raise StreamingError(
+                "Streaming: expected a decoder without attention to all frames, got one with a "
+                "position net. Decode whole sounds."
+            )
+        layers: list[Stream] = [
+            open_stream(self.embed),
+            PointwiseStream(lambda x: _normed(self.norm, x)),
+            *(open_stream(block) for block in self.convnext),
+            PointwiseStream(lambda x: _normed(self.final_norm, x)),
+            open_stream(self.head),
+        ]
+        return ChainStream(layers)
+
 
 class _ConvNeXtBlock(nn.Module):
     """Depthwise convolution, norm, perceptron, gain, around it a connection (Liu et al. 2022)."""
@@ -128,9 +150,17 @@ class _ConvNeXtBlock(nn.Module):
         self, x: Float[Tensor, "batch width frames"]
     ) -> Float[Tensor, "batch width frames"]:
         """Same shape."""
-        frames = self.norm(self.dwconv(x).transpose(1, 2))
+        return x + self._perceived(self.dwconv(x))
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        branch = ChainStream([open_stream(self.dwconv), PointwiseStream(self._perceived)])
+        return ResidualStream(PointwiseStream(nn.Identity()), branch)
+
+    def _perceived(self, x: Tensor) -> Tensor:
+        frames = self.norm(x.transpose(1, 2))
         branch = self.gamma * self.pwconv2(F.gelu(self.pwconv1(frames)))
-        return x + branch.transpose(1, 2)
+        return branch.transpose(1, 2)
 
 
 class _ResidualBlock(nn.Module):

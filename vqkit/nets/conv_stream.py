@@ -1,0 +1,196 @@
+"""Convolutions over a signal that comes in pieces."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqkit.errors import StreamingError
+from vqkit.nets.signal_padding import Padding, pad_signal
+from vqkit.nets.stream import Span, Stream
+
+__all__ = ["ConvStream", "TransposedConvStream"]
+
+
+class ConvStream(Stream):
+    """A convolution with padding at both ends, and so much on the right that strides are whole.
+
+    Keeps the last ``kernel - stride`` samples of the padded signal. Its weights are taken when it
+    is made: normalised ones are computed once.
+
+    Args:
+        conv: Its own padding is not used.
+        left: Samples of padding before the signal.
+        right: Samples of padding behind it, besides those that make the last stride whole.
+        padding: Of what.
+    """
+
+    def __init__(self, conv: nn.Conv1d, left: int, right: int, padding: Padding) -> None:
+        self._weight, self._bias = conv.weight, conv.bias
+        self._stride, self._dilation = conv.stride[0], conv.dilation[0]
+        self._groups = conv.groups
+        self._reach = (conv.kernel_size[0] - 1) * self._dilation + 1
+        self._left, self._right = left, right
+        self._padding = padding
+        self._begun = False
+        self._num_inputs = 0
+        # Before the beginning all that came; afterwards what the next frame begins with.
+        self._held: Tensor | None = None
+        # The last samples, where the padding of the end is made of them.
+        self._keeps_tail = padding != "zero" and self._right + self._stride > 1
+        self._tail: Tensor | None = None
+        # Rows whose held samples are to be the padding of a new beginning.
+        self._fresh: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        """See :meth:`Stream.push`."""
+        self._num_inputs += x.shape[-1]
+        if self._keeps_tail:
+            self._tail = _joined(self._tail, x)[..., -(self._right + self._stride) :]
+        if self._fresh is not None and x.shape[-1]:
+            first = x[..., :1] if self._padding == "replicate" else torch.zeros_like(x[..., :1])
+            assert self._held is not None
+            self._held = torch.where(self._fresh[:, None, None], first, self._held)
+            self._fresh = None
+        self._held = _joined(self._held, x)
+        if not self._begun:
+            if self._num_inputs < self._least_to_begin:
+                return self._convolved(self._held[..., :0])
+            self._held = pad_signal(self._held, self._left, 0, self._padding)
+            self._begun = True
+        return self._advance()
+
+    def finish(self) -> Tensor:
+        """See :meth:`Stream.finish`."""
+        assert self._held is not None
+        whole = self._right + -self._num_inputs % self._stride
+        if not self._begun:  # shorter than its padding, which has a rule for that
+            self._held = pad_signal(self._held, self._left, whole, self._padding)
+        elif whole:
+            end = self._held if self._tail is None else self._tail
+            padded = pad_signal(end, 0, whole, self._padding)
+            self._held = torch.cat([self._held, padded[..., end.shape[-1] :]], dim=-1)
+        return self._advance()
+
+    def _advance(self) -> Tensor:
+        assert self._held is not None
+        frames = max(0, (self._held.shape[-1] - self._reach) // self._stride + 1)
+        used = (frames - 1) * self._stride + self._reach if frames else 0
+        out = self._convolved(self._held[..., :used])
+        self._held = self._held[..., frames * self._stride :]
+        return out
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        if not x.shape[-1]:
+            return x.new_zeros(x.shape[0], len(self._weight), 0)
+        return F.conv1d(
+            x,
+            self._weight,
+            self._bias,
+            stride=self._stride,
+            dilation=self._dilation,
+            groups=self._groups,
+        )
+
+    @property
+    def _least_to_begin(self) -> int:
+        return self._left + 1 if self._padding == "reflect" and self._left else 1
+
+    def span(self, first: float, last: float) -> Span:
+        """See :meth:`Stream.span`."""
+        begin = first * self._stride - self._left
+        return begin, last * self._stride - self._left + self._reach - 1
+
+    def inputs_for(self, num_outputs: int) -> int:
+        """See :meth:`Stream.inputs_for`."""
+        return max(self._least_to_begin, super().inputs_for(num_outputs))
+
+    def restart(self, rows: Tensor) -> None:
+        """See :meth:`Stream.restart`."""
+        if self._right or (self._padding == "reflect" and self._left):
+            raise StreamingError(
+                "Restart of some rows: expected convolutions that do not look ahead, got one with "
+                f"{self._padding} padding of {self._left} and {self._right}. Open a stream of its "
+                "own for each signal."
+            )
+        if not self._begun:
+            return
+        assert self._held is not None
+        if self._held.shape[-1] != self._left:
+            raise StreamingError(
+                "Restart of some rows: expected whole frames pushed before, got "
+                f"{self._num_inputs} samples at a layer of stride {self._stride}."
+            )
+        self._fresh = rows if self._fresh is None else self._fresh | rows
+
+
+class TransposedConvStream(Stream):
+    """A transposed convolution; keeps the samples that the next frames add to.
+
+    Args:
+        weight: ``[in_channels, out_channels / groups, kernel]``.
+        bias: Of the output channels, or None.
+        stride: Samples per frame.
+        left: Samples cut off at the beginning.
+        right: Samples cut off at the end, at most the kernel less the stride.
+        groups: Groups of channels that do not mix.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        left: int,
+        right: int,
+        groups: int = 1,
+    ) -> None:
+        self._weight, self._bias = weight, bias
+        self._stride, self._groups = stride, groups
+        self._kernel = weight.shape[-1]
+        self._left, self._right = left, right
+        self._left_to_cut = left
+        # Without the bias, which is added once, when a sample is complete.
+        self._carried: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        """See :meth:`Stream.push`."""
+        if not x.shape[-1]:
+            return x.new_zeros(x.shape[0], self._weight.shape[1] * self._groups, 0)
+        added = F.conv_transpose1d(x, self._weight, stride=self._stride, groups=self._groups)
+        if self._carried is not None:
+            overlap = self._carried.shape[-1]
+            added = torch.cat([added[..., :overlap] + self._carried, added[..., overlap:]], dim=-1)
+        complete = x.shape[-1] * self._stride
+        self._carried = added[..., complete:]
+        return self._given(added[..., :complete])
+
+    def finish(self) -> Tensor:
+        """See :meth:`Stream.finish`."""
+        assert self._carried is not None
+        return self._given(self._carried[..., : self._carried.shape[-1] - self._right])
+
+    def _given(self, out: Tensor) -> Tensor:
+        cut = min(self._left_to_cut, out.shape[-1])
+        self._left_to_cut -= cut
+        out = out[..., cut:]
+        return out if self._bias is None else out + self._bias[:, None]
+
+    def span(self, first: float, last: float) -> Span:
+        """See :meth:`Stream.span`."""
+        begin = (first + self._left - self._kernel) // self._stride + 1
+        return begin, (last + self._left) // self._stride
+
+    def restart(self, rows: Tensor) -> None:
+        """See :meth:`Stream.restart`."""
+        if self._left:
+            raise StreamingError(
+                "Restart of some rows: expected transposed convolutions that are cut on the right "
+                f"alone, got one that is cut by {self._left} on the left. Open a stream of its own "
+                "for each signal."
+            )
+        if self._carried is not None:
+            self._carried = self._carried.masked_fill(rows[:, None, None], 0.0)
+
+
+def _joined(held: Tensor | None, x: Tensor) -> Tensor:
+    return x if held is None else torch.cat([held, x], dim=-1)
