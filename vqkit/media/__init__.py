@@ -12,7 +12,7 @@ from vqkit.media.audio_decoder import METADATA_KEYS, AudioInfo
 from vqkit.media.audio_formats import AUDIO_SUFFIXES, has_audio_suffix
 from vqkit.media.audio_reader import AudioReader
 from vqkit.media.audio_reading import MAX_AUDIO_VALUES, Audio, audio_info, is_audio, read_audio
-from vqkit.media.audio_writing import BitDepth, write_audio
+from vqkit.media.audio_writing import AudioWriter, BitDepth, write_audio
 from vqkit.media.finding import find_audio, find_images, walk_audio, walk_images
 from vqkit.media.formats import IMAGE_SUFFIXES, has_image_suffix
 from vqkit.media.pixels import Alpha, tensor_from_pillow
@@ -31,6 +31,7 @@ __all__ = [
     "Audio",
     "AudioInfo",
     "AudioReader",
+    "AudioWriter",
     "BitDepth",
     "MediaSource",
     "MediaTarget",

@@ -1,8 +1,10 @@
 """Tensors in [-1, 1] -> audio files."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -12,12 +14,12 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, MediaError, ShapeError
 from vqkit.media.audio_decoder import METADATA_KEYS
-from vqkit.media.audio_m4a import encode_m4a
+from vqkit.media.audio_m4a import M4AEncoder
 from vqkit.media.audio_soundfile import load_soundfile
-from vqkit.media.targets import MediaTarget, check_free, suffix_of, write_whole
+from vqkit.media.targets import MediaTarget, check_free, opened_whole, suffix_of
 from vqkit.shapes import Float
 
-__all__ = ["BitDepth", "write_audio"]
+__all__ = ["AudioWriter", "BitDepth", "write_audio"]
 
 BitDepth = Literal[16, 24, "float"]
 """Bits of a sample in WAV and FLAC; ``"float"`` is 32-bit floating point, WAV only."""
@@ -62,7 +64,127 @@ _WRITABLE = {
     "mp3": _Writable((".mp3",), "MP3", rates_hz=_MPEG_RATES_HZ, default_bps=64_000),
     "m4a": _Writable((".m4a",), rates_hz=_AAC_RATES_HZ, default_bps=80_000),
 }
+_NUM_BITS = {"PCM_16": 16, "PCM_24": 24}
 _LOSSY_ENCODINGS = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
+
+
+class AudioWriter:
+    """An audio file written block by block, in memory that does not grow with its length.
+
+    It is complete, and appears under its name, when the ``with`` block ends without an exception;
+    otherwise nothing is left behind. What goes to a stream is kept in memory until then.
+    :func:`write_audio` says how values are rounded and has the arguments in words.
+
+    Args:
+        target: a path or a binary stream.
+        sample_rate_hz: sample rate.
+        channels: number of channels.
+        format: by default what the path's ending says.
+        bit_depth: of WAV and FLAC.
+        bitrate_bps: of Opus, MP3 and M4A.
+        metadata: title, artist and the like.
+        overwrite: replace a file that exists.
+
+    Raises:
+        ConfigError: a setting is unknown, or the format has no such rate.
+        MediaError: the file exists, or it cannot be written, or the format cannot hold the samples.
+        MissingExtraError: the package for the format is not installed.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> with AudioWriter(file, 16000, channels=1) as writer:
+        ...     for _ in range(3):
+        ...         writer.write(torch.zeros(1, 100))
+        >>> len(file.getvalue())
+        644
+    """
+
+    def __init__(
+        self,
+        target: MediaTarget,
+        sample_rate_hz: int,
+        channels: int,
+        *,
+        format: str | None = None,
+        bit_depth: BitDepth | None = None,
+        bitrate_bps: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ):
+        self._name = _format_of(target, format)
+        settings = _settings(self._name, channels, sample_rate_hz, bit_depth, bitrate_bps)
+        check_free(target, overwrite)
+        known = {key: value for key, value in (metadata or {}).items() if key in METADATA_KEYS}
+        self._sound = f"{channels} channels at {sample_rate_hz} Hz as {self._name}"
+        self._channels = channels
+        self._bytes_per_value = {"FLOAT": 4, "PCM_24": 3}.get(settings.get("subtype", ""), 2)
+        self._num_samples = 0
+        with ExitStack() as stack:
+            file = stack.enter_context(opened_whole(target))
+            with self._failures_named():
+                self._encoder: M4AEncoder | _SoundFileEncoder = (
+                    M4AEncoder(file, channels, sample_rate_hz, settings["bitrate_bps"], known)
+                    if self._name == "m4a"
+                    else _SoundFileEncoder(file, channels, sample_rate_hz, settings, known)
+                )
+            self._opened = stack.pop_all()
+
+    def write(self, samples: Float[Tensor, "channels samples"]) -> None:
+        """Take the next values in [-1, 1], any number of them.
+
+        Raises:
+            ShapeError: they are no finite floats of the channels.
+            MediaError: the format cannot hold so many, or the disk is full.
+        """
+        _check_samples(samples)
+        if samples.shape[0] != self._channels:
+            raise ShapeError(
+                f"audio to write: expected {self._channels} channels, got {tuple(samples.shape)}."
+            )
+        self._num_samples += samples.shape[1]
+        size_bytes = self._num_samples * self._channels * self._bytes_per_value
+        if self._name == "wav" and size_bytes > _WAV_LIMIT_BYTES:
+            raise MediaError(f"Cannot encode {size_bytes} bytes as wav: at most 4 GiB. Write FLAC.")
+        with self._failures_named():
+            for block in samples.detach().to("cpu").split(_BLOCK_SAMPLES, dim=1):
+                self._encoder.write(block)
+
+    def __enter__(self) -> "AudioWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._complete()
+            else:
+                with suppress(Exception):  # that of the block is the one to tell of
+                    self._encoder.discard()
+        except BaseException as failure:
+            self._opened.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._opened.__exit__(kind, error, traceback)
+
+    def _complete(self) -> None:
+        if self._num_samples == 0 and not _WRITABLE[self._name].holds_nothing:
+            raise MediaError(f"Cannot encode 0 samples as {self._name}. Write WAV instead.")
+        with self._failures_named():
+            self._encoder.close()
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, ImportError):
+            raise
+        # The encoders refuse with exceptions of their own.
+        except Exception as error:
+            reason = str(error).strip(" .") or type(error).__name__
+            raise MediaError(f"Cannot encode {self._sound}: {reason}.") from error
 
 
 def write_audio(
@@ -110,25 +232,18 @@ def write_audio(
         >>> file.getvalue()[:4]
         b'fLaC'
     """
-    name = _format_of(target, format)
-    settings = _settings(name, samples, sample_rate_hz, bit_depth, bitrate_bps)
-    check_free(target, overwrite)
-    known = {key: value for key, value in (metadata or {}).items() if key in METADATA_KEYS}
-    values = samples.detach().to("cpu")
-    try:
-        if name == "m4a":
-            data = encode_m4a(_floats(values), sample_rate_hz, settings["bitrate_bps"], known)
-        else:
-            data = _encoded(values, sample_rate_hz, settings, known)
-    except (MemoryError, ImportError):
-        raise
-    # The encoders refuse with exceptions of their own.
-    except Exception as error:
-        raise MediaError(
-            f"Cannot encode {values.shape[0]} channels at {sample_rate_hz} Hz as {name}: "
-            f"{str(error).strip(' .') or type(error).__name__}."
-        ) from error
-    write_whole(data, target)
+    _check_samples(samples)
+    with AudioWriter(
+        target,
+        sample_rate_hz,
+        samples.shape[0],
+        format=format,
+        bit_depth=bit_depth,
+        bitrate_bps=bitrate_bps,
+        metadata=metadata,
+        overwrite=overwrite,
+    ) as writer:
+        writer.write(samples)
 
 
 def _format_of(target: MediaTarget, format: str | None) -> str:
@@ -146,18 +261,14 @@ def _format_of(target: MediaTarget, format: str | None) -> str:
 
 def _settings(
     name: str,
-    samples: Tensor,
+    channels: int,
     sample_rate_hz: int,
     bit_depth: BitDepth | None,
     bitrate_bps: int | None,
 ) -> dict[str, Any]:
     """Everything that is checked before anything is encoded, as what soundfile calls it."""
     writable = _WRITABLE[name]
-    _check_samples(samples)
-    channels, num_samples = samples.shape
     _check_rate(name, writable.rates_hz, sample_rate_hz)
-    if num_samples == 0 and not writable.holds_nothing:
-        raise MediaError(f"Cannot encode 0 samples as {name}. Write WAV instead.")
     if not writable.bit_depths:
         if bit_depth is not None:
             raise ConfigError(f"bit_depth: {name} is lossy and has none. Leave it out.")
@@ -168,9 +279,6 @@ def _settings(
     if depth not in writable.bit_depths:
         expected = ", ".join(repr(known) for known in writable.bit_depths)
         raise ConfigError(f"bit_depth of {name}: expected one of {expected}, got {depth!r}.")
-    size_bytes = num_samples * channels * (4 if depth == "float" else depth // 8)
-    if name == "wav" and size_bytes > _WAV_LIMIT_BYTES:
-        raise MediaError(f"Cannot encode {size_bytes} bytes as wav: at most 4 GiB. Write FLAC.")
     return {"format": writable.container, "subtype": writable.bit_depths[depth]}
 
 
@@ -226,19 +334,34 @@ def _check_rate(name: str, rates_hz: tuple[int, ...], sample_rate_hz: int) -> No
         )
 
 
-def _encoded(
-    samples: Tensor, sample_rate_hz: int, settings: dict[str, Any], metadata: Mapping[str, str]
-) -> bytes:
-    file = io.BytesIO()
-    num_bits = {"PCM_16": 16, "PCM_24": 24}.get(settings["subtype"])
-    with load_soundfile().SoundFile(
-        file, "w", samplerate=sample_rate_hz, channels=samples.shape[0], **settings
-    ) as sound:
+class _SoundFileEncoder:
+    """A file of libsndfile's in the making."""
+
+    def __init__(
+        self,
+        file: io.BufferedIOBase,
+        channels: int,
+        sample_rate_hz: int,
+        settings: Mapping[str, Any],
+        metadata: Mapping[str, str],
+    ):
+        self._num_bits = _NUM_BITS.get(settings["subtype"])
+        self._sound = load_soundfile().SoundFile(
+            file, "w", samplerate=sample_rate_hz, channels=channels, **settings
+        )
         for key, value in metadata.items():
-            setattr(sound, key, value)
-        for block in samples.split(_BLOCK_SAMPLES, dim=1):
-            sound.write(_floats(block).T if num_bits is None else _integers(block, num_bits).T)
-    return file.getvalue()
+            setattr(self._sound, key, value)
+
+    def write(self, samples: Tensor) -> None:
+        """Take ``[channels, samples]``."""
+        bits = self._num_bits
+        self._sound.write(_floats(samples).T if bits is None else _integers(samples, bits).T)
+
+    def close(self) -> None:
+        """Write what the encoder holds back, and the header's lengths."""
+        self._sound.close()
+
+    discard = close
 
 
 def _floats(samples: Tensor) -> npt.NDArray[np.float32]:

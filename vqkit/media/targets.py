@@ -1,13 +1,16 @@
 """Where the bytes of a media file go: a path, all of them or none, or a stream."""
 
+import io
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vqkit.errors import MediaError
 
-__all__ = ["BinaryWriter", "MediaTarget", "check_free", "suffix_of", "write_whole"]
+__all__ = ["BinaryWriter", "MediaTarget", "check_free", "opened_whole", "suffix_of", "write_whole"]
 
 
 @runtime_checkable
@@ -44,15 +47,31 @@ def write_whole(data: bytes, target: MediaTarget) -> None:
     Raises:
         MediaError: the path cannot be written; nothing is left behind.
     """
+    with opened_whole(target) as file:
+        file.write(data)
+
+
+@contextmanager
+def opened_whole(target: MediaTarget) -> Iterator[io.BufferedIOBase]:
+    """A file to write and to seek in, which appears under its name when it is complete.
+
+    A path is written under a temporary name in the same folder; what goes to a stream is kept in
+    memory until it is complete. After an exception nothing is left behind.
+
+    Raises:
+        MediaError: the path cannot be written.
+    """
     if not isinstance(target, (str, os.PathLike)):
-        target.write(data)
+        memory = io.BytesIO()
+        yield memory
+        target.write(memory.getvalue())
         return
     path = Path(target)
     # A name of its own, so that two writers never share a file and long names stay legal.
     temporary = path.with_name(f".vqkit-{secrets.token_hex(8)}.part")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
+        with temporary.open("x+b") as file:
+            yield file
         temporary.replace(path)
     except OSError as error:
         raise MediaError(f"Cannot write {str(path)!r}: {error.strerror}.") from error

@@ -7,19 +7,29 @@ from vqkit.tokenizers.frontend import Frontend, ImageFrontend
 from vqkit.tokenizers.media_part import MediaPart
 from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
 from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.streaming import (
+    DecoderStream,
+    EncoderStream,
+    StreamOutput,
+    TokenizerStream,
+)
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
     "AudioFrontend",
     "CodebookFile",
+    "DecoderStream",
+    "EncoderStream",
     "Frontend",
     "ImageFrontend",
     "MediaPart",
+    "StreamOutput",
     "TokenStream",
     "Tokenizer",
     "TokenizerOutput",
     "TokenizerSpec",
+    "TokenizerStream",
     "Tokens",
     "build",
     "codebook_of",

@@ -64,20 +64,30 @@ class AudioFrontend(Frontend):
             ShapeError: No or too many channels, or values outside [-1, 1] or not finite.
         """
         rate = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-        if not 0 < rate <= MAX_SAMPLE_RATE_HZ:
+        self.check(media, rate)
+        channels, samples = media.shape
+        size = {"samples": samples, "sample_rate_hz": rate, "channels": channels}
+        return resample(self.mixed(media), rate, self.sample_rate_hz), size
+
+    def check(self, media: Float[Tensor, "channels samples"], sample_rate_hz: int) -> None:
+        """Refuse what is no sound.
+
+        Raises:
+            ConfigError: A rate that no sound has.
+            ShapeError: No or too many channels, or values outside [-1, 1] or not finite.
+        """
+        if not 0 < sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
             raise ConfigError(
-                f"Audio: expected a sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got {rate}."
+                f"Audio: expected a sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got "
+                f"{sample_rate_hz}."
             )
         if media.ndim != 2 or not 0 < media.shape[0] <= MAX_CHANNELS:
             raise ShapeError(
                 f"Audio: expected [channels, samples] with 1 to {MAX_CHANNELS} channels, got "
                 f"{list(media.shape)}."
             )
-        channels, samples = media.shape
-        if samples:
+        if media.shape[1]:
             check_range(media, "Audio", "Scale 16-bit values by x / 32768.")
-        size = {"samples": samples, "sample_rate_hz": rate, "channels": channels}
-        return resample(_with_channels(media, self.channels), rate, self.sample_rate_hz), size
 
     def restore(
         self, output: Float[Tensor, "model_channels model_samples"], size: Mapping[str, int]
@@ -96,10 +106,22 @@ class AudioFrontend(Frontend):
             )
         sound = resample(output[:, :covered], self.sample_rate_hz, rate)
         # Rounded up twice, the length may be a sample too large, and is never too small.
-        return _with_channels(sound[:, :samples], size["channels"]).clamp(-1.0, 1.0)
+        return self.unmixed(sound[:, :samples], size["channels"]).clamp(-1.0, 1.0)
+
+    def mixed(
+        self, media: Float[Tensor, "*batch channels samples"]
+    ) -> Float[Tensor, "*batch model_channels samples"]:
+        """The networks' channels of any number of channels, for every sample alone."""
+        return _with_channels(media, self.channels)
+
+    def unmixed(
+        self, output: Float[Tensor, "*batch model_channels samples"], channels: int
+    ) -> Float[Tensor, "*batch channels samples"]:
+        """The channels of a sound of the networks' channels, for every sample alone."""
+        return _with_channels(output, channels)
 
 
 def _with_channels(media: Tensor, channels: int) -> Tensor:
-    if media.shape[0] == channels:
+    if media.shape[-2] == channels:
         return media
-    return media.mean(dim=0, keepdim=True).expand(channels, -1)
+    return media.mean(dim=-2, keepdim=True).expand(*media.shape[:-2], channels, media.shape[-1])

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,7 +18,15 @@ from vqkit.tokenizers import folder, hub
 from vqkit.tokenizers.build import build, describe
 from vqkit.tokenizers.fingerprint import fingerprint
 from vqkit.tokenizers.frontend import Frontend
+from vqkit.tokenizers.long_sounds import (
+    CHUNK_SECONDS,
+    Waveform,
+    decoded_pieces,
+    encode_waveform,
+    frames_per_chunk,
+)
 from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.streaming import TokenizerStream, audio_frontend
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = ["Tokenizer", "TokenizerOutput"]
@@ -158,6 +166,7 @@ class Tokenizer(nn.Module):
         *,
         batched: bool = False,
         sample_rate_hz: int | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
     ) -> Tokens:
         """Turn media into tokens.
 
@@ -169,6 +178,8 @@ class Tokenizer(nn.Module):
             batched: Encode items of equal padded size together: faster on a GPU, but kernels chosen
                 by the shape may move a latent by a rounding error and its token to a neighbour.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
+            chunk_seconds: Longer sounds are encoded in chunks of this length, in memory that does
+                not grow with the sound, if the encoder can; its state goes from chunk to chunk.
 
         Raises:
             ConfigError: A sample rate of images, or one that no sound has.
@@ -184,25 +195,48 @@ class Tokenizer(nn.Module):
         if self.quantizer.grid is not None:
             for _, size in prepared:
                 self.spec.grid(size)
-        with self._evaluating():
+        num_frames = frames_per_chunk(self, chunk_seconds)
+        with self.evaluating():
             if batched:
-                grids = self._encode_batched([padded for padded, _ in prepared])
+                grids = self._encode_batched([padded for padded, _ in prepared], num_frames)
             else:
-                grids = [self._encode_padded(padded[None]) for padded, _ in prepared]
-        items = [
-            Tokens(
-                streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
-                media=(size,),
-                modality=self.frontend.modality,
-                tokenizer=self.name,
-                fingerprint=self.fingerprint,
-            )
-            for grid, (_, size) in zip(grids, prepared, strict=True)
-        ]
-        return Tokens.stack(items)
+                grids = [self._encode_padded(padded[None], num_frames) for padded, _ in prepared]
+        sizes = [size for _, size in prepared]
+        return Tokens.stack([self._tokens(*item) for item in zip(grids, sizes, strict=True)])
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens, *, check_model: bool = True) -> list[Tensor]:
+    def encode_pieces(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        sample_rate_hz: int | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> Tokens:
+        """Turn one sound that comes in pieces into tokens: those of :meth:`encode`, bit for bit.
+
+        Memory does not grow with the sound, but for its tokens, if the encoder can do with a part;
+        how long the pieces are that come does not matter.
+
+        Args:
+            pieces: ``[channels, samples]`` in [-1, 1]; at least one, which may have no samples.
+            sample_rate_hz: Their rate, if it is not the model's.
+            chunk_seconds: Length of what is encoded at once.
+
+        Raises:
+            ConfigError: A rate that no sound has.
+            ShapeError: No piece, channels that change, or values outside [-1, 1] or not finite.
+            StreamingError: The tokenizer is not one of sounds.
+        """
+        waveform = Waveform(audio_frontend(self), pieces, sample_rate_hz, self.device)
+        with self.evaluating():
+            grid = encode_waveform(self, waveform, frames_per_chunk(self, chunk_seconds))
+        assert waveform.size is not None
+        return self._tokens(grid, waveform.size)
+
+    @torch.no_grad()
+    def decode(
+        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float = CHUNK_SECONDS
+    ) -> list[Tensor]:
         """Turn tokens into media, one ``[channels, *size]`` per item in its original size.
 
         Args:
@@ -210,23 +244,114 @@ class Tokenizer(nn.Module):
                 Unknown tokens (-1) add nothing to their latents.
             check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
                 or fine-tuned since, and know what you do.
+            chunk_seconds: Longer sounds are decoded in chunks of this length, if the decoder can.
 
         Raises:
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's.
         """
-        if check_model and tokens.fingerprint != self.fingerprint:
-            raise ModelMismatchError(
-                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
-                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
-            )
-        self._check_tokens(tokens)
+        self._check_tokens(tokens, check_model)
+        num_frames = frames_per_chunk(self, chunk_seconds)
         media = []
-        with self._evaluating():
+        with self.evaluating():
             for i, size in enumerate(tokens.media):
-                output = self._decode_item(tokens.item(i).indices.to(self.device))
-                media.append(self.frontend.restore(output, size))
+                indices = tokens.item(i).indices.to(self.device)
+                if self.frontend.sample_rate_hz is None:
+                    media.append(self.decode_whole(indices, size))
+                else:
+                    parts = list(decoded_pieces(self, indices, size, num_frames))
+                    media.append(torch.cat(parts, dim=-1))
         return media
+
+    def decode_pieces(
+        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float = CHUNK_SECONDS
+    ) -> Iterator[Tensor]:
+        """Turn the tokens of one sound into pieces ``[channels, samples]``, for hours of it.
+
+        Joined they are what :meth:`decode` gives, bit for bit. A decoder that needs the whole gives
+        one piece.
+
+        Raises:
+            ModelMismatchError: The tokens are another tokenizer's.
+            ShapeError: Their codebooks are not this tokenizer's, or they are of several items.
+            StreamingError: The tokenizer is not one of sounds.
+        """
+        audio_frontend(self)
+        self._check_tokens(tokens, check_model)
+        if len(tokens.media) != 1:
+            raise ShapeError(f"Decoding in pieces: expected one sound, got {len(tokens.media)}.")
+        num_frames = frames_per_chunk(self, chunk_seconds)
+        indices = tokens.item(0).indices.to(self.device)
+        pieces = decoded_pieces(self, indices, tokens.media[0], num_frames)
+        while True:
+            # Not while the caller has the piece: the state of others is not ours to change.
+            with torch.no_grad(), self.evaluating():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        sample_rate_hz: int | None = None,
+        channels: int | None = None,
+    ) -> TokenizerStream:
+        """Begin a sound that is encoded, and decoded, while it comes.
+
+        Args:
+            batch_size: Sounds side by side, in step.
+            sample_rate_hz: Of the samples, if it is not the model's.
+            channels: Of the samples, if they are not the model's.
+
+        Raises:
+            StreamingError: A network needs the whole, or the tokenizer is not one of sounds.
+
+        >>> from vqkit.nets import ConvStyle, SEANetDecoder, SEANetEncoder
+        >>> from vqkit.quantizers import FSQ
+        >>> from vqkit.tokenizers import AudioFrontend
+        >>> style = ConvStyle(padding="zero")
+        >>> encoder = SEANetEncoder(dim=3, num_filters=2, style=style)
+        >>> decoder = SEANetDecoder(dim=3, num_filters=2, style=style)
+        >>> stream = Tokenizer(AudioFrontend(), encoder, FSQ([8, 8, 8]), decoder).stream()
+        >>> output = stream.push(torch.zeros(1, 1, 1000))
+        >>> output.indices.shape, output.samples.shape
+        (torch.Size([1, 3, 1]), torch.Size([1, 1, 960]))
+        >>> stream.finish().samples.shape, stream.latency_seconds * 24_000
+        (torch.Size([1, 1, 40]), 320.0)
+        """
+        return TokenizerStream(self, batch_size, sample_rate_hz, channels)
+
+    def encode_whole(self, batch: Tensor) -> Tensor:
+        """Indices of what the frontend made of media of one size, in one pass of the encoder."""
+        if batch.numel() == 0:  # a sound of no length: networks take one sample at least
+            grid = [0] * len(self.stride)
+            num_codebooks = len(self.quantizer.codebook_sizes)
+            return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
+        return self.quantizer.encode(self._latents(batch))
+
+    def decode_whole(self, indices: Tensor, size: Mapping[str, int]) -> Tensor:
+        """Media of a size of the indices of one item, in one pass of the decoder."""
+        if indices.numel() == 0:
+            output = torch.zeros(self.frontend.channels, *[0] * len(self.stride))
+            return self.frontend.restore(output.to(self.device), size)
+        output = self._reconstruct(self.quantizer.decode(indices))[0].float()
+        return self.frontend.restore(output, size)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
+        was_training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            with torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ):
+                yield
+        finally:
+            for module in was_training:
+                module.training = True
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
         """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
@@ -332,42 +457,30 @@ class Tokenizer(nn.Module):
         reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
 
-    def _encode_padded(self, batch: Tensor) -> Tensor:
-        if batch.numel() == 0:  # a sound of no length: networks take one sample at least
-            grid = [0] * len(self.stride)
-            num_codebooks = len(self.quantizer.codebook_sizes)
-            return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
-        return self.quantizer.encode(self._latents(batch))
+    def _tokens(self, grid: Tensor, size: Mapping[str, int]) -> Tokens:
+        return Tokens(
+            streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
+            media=(size,),
+            modality=self.frontend.modality,
+            tokenizer=self.name,
+            fingerprint=self.fingerprint,
+        )
 
-    def _decode_item(self, indices: Tensor) -> Tensor:
-        if indices.numel() == 0:
-            return torch.zeros(self.frontend.channels, *[0] * len(self.stride), device=self.device)
-        return self._reconstruct(self.quantizer.decode(indices))[0].float()
+    def _encode_padded(self, batch: Tensor, num_frames: int) -> Tensor:
+        if self.frontend.sample_rate_hz is None:
+            return self.encode_whole(batch)
+        return encode_waveform(self, [batch], num_frames)
 
-    def _encode_batched(self, items: list[Tensor]) -> list[Tensor]:
+    def _encode_batched(self, items: list[Tensor], num_frames: int) -> list[Tensor]:
         grids: list[Tensor] = [torch.empty(0)] * len(items)
         by_shape: dict[torch.Size, list[int]] = {}
         for i, item in enumerate(items):
             by_shape.setdefault(item.shape, []).append(i)
         for numbers in by_shape.values():
-            encoded = self._encode_padded(torch.stack([items[i] for i in numbers]))
+            encoded = self._encode_padded(torch.stack([items[i] for i in numbers]), num_frames)
             for i, grid in zip(numbers, encoded.split(1), strict=True):
                 grids[i] = grid
         return grids
-
-    @contextlib.contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
-        was_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ):
-                yield
-        finally:
-            for module in was_training:
-                module.training = True
 
     def _check_parts(self) -> None:
         encoder, decoder = self.encoder, self.decoder
@@ -390,7 +503,12 @@ class Tokenizer(nn.Module):
                     f"{right}."
                 )
 
-    def _check_tokens(self, tokens: Tokens) -> None:
+    def _check_tokens(self, tokens: Tokens, check_model: bool) -> None:
+        if check_model and tokens.fingerprint != self.fingerprint:
+            raise ModelMismatchError(
+                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
+                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
+            )
         sizes = self.quantizer.codebook_sizes
         if (
             tokens.axes != self._axes

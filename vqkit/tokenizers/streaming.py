@@ -1,0 +1,428 @@
+"""Sounds to tokens and back while they come: state per stream, the same tokens as of the whole."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from vqkit.errors import ShapeError, StreamingError
+from vqkit.nets import Stream, open_stream
+from vqkit.ops.resample import StreamingResampler, resampled_length
+from vqkit.shapes import Bool, Float, Int
+from vqkit.tokenizers.audio_frontend import AudioFrontend
+from vqkit.tokenizers.frontend import check_range
+
+if TYPE_CHECKING:
+    from vqkit.tokenizers.tokenizer import Tokenizer
+
+__all__ = [
+    "DecoderStream",
+    "EncoderStream",
+    "StreamOutput",
+    "TokenizerStream",
+    "WaveformStream",
+    "audio_frontend",
+]
+
+# Frames after which the beginning has no part in what is asked for.
+_LATE = 1 << 12
+
+
+class WaveformStream:
+    """What an encoder takes in, tokens out.
+
+    Args:
+        tokenizer: Of sounds.
+        batch_size: Signals side by side.
+
+    Raises:
+        StreamingError: The encoder or the quantizer needs the whole, or the media are no sounds.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", batch_size: int = 1) -> None:
+        audio_frontend(tokenizer)
+        self._tokenizer = tokenizer
+        self._batch_size = batch_size
+        self._has_samples = False
+        self.network: Stream = open_stream(tokenizer.encoder)
+
+    @torch.no_grad()
+    def push(self, waveform: Tensor) -> Tensor:
+        """Indices ``[batch, frames, codebooks]`` of the next ``[batch, channels, samples]``."""
+        if not waveform.shape[-1]:
+            return self._nothing()
+        self._has_samples = True
+        with self._tokenizer.evaluating():
+            return self._quantized(self.network.push(waveform))
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """Indices of the rest."""
+        if not self._has_samples:
+            return self._nothing()
+        with self._tokenizer.evaluating():
+            return self._quantized(self.network.finish())
+
+    def _quantized(self, latents: Tensor) -> Tensor:
+        if not latents.shape[-1]:
+            return self._nothing()
+        return self._tokenizer.quantizer.encode(latents.movedim(1, -1))
+
+    def _nothing(self) -> Tensor:
+        num_codebooks = len(self._tokenizer.quantizer.codebook_sizes)
+        shape = (self._batch_size, 0, num_codebooks)
+        return torch.zeros(shape, dtype=torch.int64, device=self._tokenizer.device)
+
+
+class EncoderStream:
+    """Samples in, tokens out: what :meth:`Tokenizer.encode` makes of all samples together.
+
+    Kernels are chosen by the shape, so a latent may differ by a rounding error, and a token with it
+    where two codes are equally near.
+
+    Args:
+        tokenizer: Of sounds, with an encoder that does with a part of them.
+        batch_size: Signals side by side, in step.
+        sample_rate_hz: Of the samples, if it is not the model's.
+        channels: Of the samples, if they are not the model's.
+
+    Raises:
+        StreamingError: The encoder or the quantizer needs the whole, or the media are no sounds.
+        ConfigError: A rate that cannot be resampled.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        batch_size: int = 1,
+        sample_rate_hz: int | None = None,
+        channels: int | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._frontend = audio_frontend(tokenizer)
+        self._shape = (batch_size, channels or self._frontend.channels)
+        model_rate_hz = self._frontend.sample_rate_hz
+        self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
+        self._resampler = StreamingResampler(
+            self.sample_rate_hz, model_rate_hz, batch_size * self._frontend.channels
+        )
+        self._encoding = WaveformStream(tokenizer, batch_size)
+        self._network = self._encoding.network
+        self._num_samples = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of each channel so far."""
+        return self._num_samples
+
+    @cached_property
+    def lookahead_samples(self) -> int:
+        """Samples at the model's rate that a token waits for beyond the end of its frame."""
+        return self._network.inputs_for(_LATE) - _LATE * self._tokenizer.stride[0]
+
+    @cached_property
+    def receptive_field_samples(self) -> float:
+        """Samples at the model's rate that a token depends on; infinite with an LSTM."""
+        first, last = self._network.span(_LATE, _LATE)
+        return last - first + 1
+
+    @property
+    def resampling_seconds(self) -> float:
+        """How long the resampler holds a sample back."""
+        return self._resampler.latency_seconds
+
+    def inputs_for(self, num_frames: int) -> int:
+        """Samples at the model's rate until so many frames of tokens are out."""
+        return self._network.inputs_for(num_frames)
+
+    @torch.no_grad()
+    def push(
+        self, samples: Float[Tensor, "batch channels samples"]
+    ) -> Int[Tensor, "batch frames codebooks"]:
+        """Take any number of samples in [-1, 1], give the tokens that are determined with them.
+
+        Raises:
+            ShapeError: Another batch or other channels, or values outside [-1, 1] or not finite.
+        """
+        if tuple(samples.shape[:-1]) != self._shape:
+            raise ShapeError(
+                f"Samples for a stream: expected [{self._shape[0]}, {self._shape[1]}, samples], "
+                f"got {list(samples.shape)}."
+            )
+        if samples.numel():
+            check_range(samples, "Audio", "Scale 16-bit values by x / 32768.")
+        self._num_samples += samples.shape[-1]
+        samples = samples.to(self._tokenizer.device, torch.float32)
+        mixed = self._frontend.mixed(samples)
+        return self._encoding.push(
+            self._resampler.push(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
+        )
+
+    @torch.no_grad()
+    def finish(self) -> Int[Tensor, "batch frames codebooks"]:
+        """Give the tokens of the rest, the last frame filled up as the encoder does it."""
+        if not self._num_samples:
+            return self._encoding.finish()
+        rest = self._resampler.finish().unflatten(0, (self._shape[0], self._frontend.channels))
+        return torch.cat([self._encoding.push(rest), self._encoding.finish()], dim=1)
+
+    def restart(self, rows: Bool[Tensor, " batch"]) -> None:
+        """End the signals of some rows where they are, and begin others there.
+
+        Raises:
+            StreamingError: The network looks ahead or samples are resampled, so that the last
+                signals are not out yet; or a frame is not whole.
+        """
+        _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
+        self._network.restart(rows)
+
+
+class DecoderStream:
+    """Tokens in, samples out: what :meth:`Tokenizer.decode` makes of all tokens together.
+
+    Args:
+        tokenizer: Of sounds, with a decoder that does with a part of the tokens.
+        batch_size: Signals side by side, in step.
+        sample_rate_hz: Of the samples, if it is not the model's.
+        channels: Of the samples, if they are not the model's.
+        num_samples: Samples that there are in all, at their rate, where that is known already.
+
+    Raises:
+        StreamingError: The decoder needs the whole, or the media are no sounds.
+        ConfigError: A rate that cannot be resampled.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        batch_size: int = 1,
+        sample_rate_hz: int | None = None,
+        channels: int | None = None,
+        num_samples: int | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._frontend = audio_frontend(tokenizer)
+        self._batch_size = batch_size
+        self._channels = channels or self._frontend.channels
+        model_rate_hz = self._frontend.sample_rate_hz
+        self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
+        self._resampler = StreamingResampler(
+            model_rate_hz, self.sample_rate_hz, batch_size * self._frontend.channels
+        )
+        self._network: Stream = open_stream(tokenizer.decoder)
+        self._has_frames = False
+        self._num_decoded = 0
+        self._num_given = 0
+        self._num_samples = num_samples
+
+    @property
+    def resampling_seconds(self) -> float:
+        """How long the resampler holds a sample back."""
+        return self._resampler.latency_seconds
+
+    def inputs_for(self, num_samples: int) -> int:
+        """Frames of tokens until so many samples at the model's rate are out."""
+        return self._network.inputs_for(num_samples)
+
+    @torch.no_grad()
+    def push(
+        self, indices: Int[Tensor, "batch frames codebooks"]
+    ) -> Float[Tensor, "batch channels samples"]:
+        """Take any number of frames; a prefix of a residual quantizer's levels will do.
+
+        Raises:
+            ShapeError: Another batch, or indices that are no tokens of the quantizer.
+        """
+        if indices.shape[0] != self._batch_size:
+            raise ShapeError(
+                f"Tokens for a stream: expected [{self._batch_size}, frames, codebooks], got "
+                f"{list(indices.shape)}."
+            )
+        if not indices.shape[1]:
+            return self._nothing()
+        self._has_frames = True
+        with self._tokenizer.evaluating():
+            quantized = self._tokenizer.quantizer.decode(indices.to(self._tokenizer.device))
+            return self._resampled(self._network.push(quantized.movedim(-1, 1).contiguous()))
+
+    @torch.no_grad()
+    def finish(
+        self,
+        indices: Int[Tensor, "batch frames codebooks"] | None = None,
+        num_samples: int | None = None,
+    ) -> Float[Tensor, "batch channels samples"]:
+        """Give the rest.
+
+        Args:
+            indices: The last frames, where they were not pushed: what fills up the last one is only
+                known to be no part of the sound together with ``num_samples``.
+            num_samples: Samples that there are in all, at their rate; None keeps what was said
+                before, and otherwise whole frames.
+
+        Raises:
+            StreamingError: More than that was given already, or the tokens do not cover it.
+        """
+        if num_samples is not None:
+            self._num_samples = num_samples
+        parts = [] if indices is None else [self.push(indices)]
+        if self._has_frames:
+            with self._tokenizer.evaluating():
+                parts.append(self._resampled(self._network.finish()))
+            parts.append(self._restored(self._resampler.finish()))
+        if self._num_samples is not None and self._num_given != self._num_samples:
+            raise StreamingError(
+                f"End of a stream: expected {self._num_samples} samples, got {self._num_given}. "
+                "Say how many there are when it is opened, and push all of their tokens."
+            )
+        return torch.cat([self._nothing(), *parts], dim=-1)
+
+    def restart(self, rows: Bool[Tensor, " batch"]) -> None:
+        """End the signals of some rows where they are, and begin others there.
+
+        Raises:
+            StreamingError: The network looks ahead or samples are resampled, so that the last
+                signals are not out yet.
+        """
+        _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
+        self._network.restart(rows)
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(self._batch_size, self._channels, 0, device=self._tokenizer.device)
+
+    def _resampled(self, output: Tensor) -> Tensor:
+        if self._num_samples is not None:
+            # What fills up the last frame is cut off before it would leak through the filter.
+            model_rate_hz = self._frontend.sample_rate_hz
+            covered = resampled_length(self._num_samples, self.sample_rate_hz, model_rate_hz)
+            output = output[..., : max(0, covered - self._num_decoded)]
+        self._num_decoded += output.shape[-1]
+        return self._restored(self._resampler.push(output.float().flatten(0, 1)))
+
+    def _restored(self, resampled: Tensor) -> Tensor:
+        samples = resampled.unflatten(0, (self._batch_size, self._frontend.channels))
+        if self._num_samples is not None:
+            samples = samples[..., : max(0, self._num_samples - self._num_given)]
+        self._num_given += samples.shape[-1]
+        return self._frontend.unmixed(samples, self._channels).clamp(-1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class StreamOutput:
+    """What a piece of a sound made determined.
+
+    Attributes:
+        indices: int64 ``[batch, frames, codebooks]``.
+        samples: ``[batch, channels, samples]`` in [-1, 1], decoded from them.
+    """
+
+    indices: Int[Tensor, "batch frames codebooks"]
+    samples: Float[Tensor, "batch channels samples"]
+
+
+class TokenizerStream:
+    """A sound through the tokenizer and back while it comes.
+
+    ``encoder`` and ``decoder`` can be used alone, at the two ends of a line.
+
+    Args:
+        tokenizer: Of sounds, with networks that do with a part of them.
+        batch_size: Signals side by side, in step.
+        sample_rate_hz: Of the samples, if it is not the model's.
+        channels: Of the samples, if they are not the model's.
+
+    Raises:
+        StreamingError: A network needs the whole, or the media are no sounds.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        batch_size: int = 1,
+        sample_rate_hz: int | None = None,
+        channels: int | None = None,
+    ) -> None:
+        self.encoder = EncoderStream(tokenizer, batch_size, sample_rate_hz, channels)
+        self.decoder = DecoderStream(tokenizer, batch_size, sample_rate_hz, channels)
+        self._stride = tokenizer.stride[0]
+        self._model_rate_hz = audio_frontend(tokenizer).sample_rate_hz
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples at the model's rate of one token."""
+        return self._stride
+
+    @cached_property
+    def latency_seconds(self) -> float:
+        """How long a sample comes out after it went in, at most, once the stream runs.
+
+        A whole frame at least; the look-ahead of both networks and of the resamplers comes to it.
+        Computing time is not in it.
+        """
+        first = _LATE * self._stride
+        delays = [self._samples_for(first + n + 1) - n for n in range(self._stride)]
+        resampling = self.encoder.resampling_seconds + self.decoder.resampling_seconds
+        return (max(delays) - first) / self._model_rate_hz + resampling
+
+    @cached_property
+    def start_seconds(self) -> float:
+        """How much of a sound must be there until the first sample comes out.
+
+        Reflected ends make it longer than ``latency_seconds``: a layer begins when it knows what
+        lies as far behind the beginning as its padding lies before it.
+        """
+        return self._samples_for(1) / self._model_rate_hz
+
+    def push(self, samples: Float[Tensor, "batch channels samples"]) -> StreamOutput:
+        """Take any number of samples, give the tokens and the sound that are determined with them.
+
+        Raises:
+            ShapeError: As for :meth:`EncoderStream.push`.
+        """
+        indices = self.encoder.push(samples)
+        return StreamOutput(indices, self.decoder.push(indices))
+
+    def finish(self) -> StreamOutput:
+        """Give the rest; in all as many samples come out as went in."""
+        indices = self.encoder.finish()
+        return StreamOutput(indices, self.decoder.finish(indices, self.encoder.num_samples))
+
+    def restart(self, rows: Bool[Tensor, " batch"]) -> None:
+        """End the signals of some rows where they are, and begin others there.
+
+        Raises:
+            StreamingError: As for :meth:`EncoderStream.restart`.
+        """
+        self.encoder.restart(rows)
+        self.decoder.restart(rows)
+
+    def _samples_for(self, num_samples: int) -> int:
+        return self.encoder.inputs_for(self.decoder.inputs_for(num_samples))
+
+
+def audio_frontend(tokenizer: "Tokenizer") -> AudioFrontend:
+    """The frontend of a tokenizer of sounds.
+
+    Raises:
+        StreamingError: The media are others, or its quantizer takes one grid alone.
+    """
+    frontend = tokenizer.frontend
+    if not isinstance(frontend, AudioFrontend):
+        raise StreamingError(
+            f"Streaming: expected a tokenizer of sounds, got one of {frontend.modality}."
+        )
+    if tokenizer.quantizer.grid is not None:
+        raise StreamingError(
+            f"Streaming: expected a quantizer of single frames, got "
+            f"{type(tokenizer.quantizer).__name__}, which takes one grid alone."
+        )
+    return frontend
+
+
+def _require_one_rate(sample_rate_hz: int, model_rate_hz: int) -> None:
+    if sample_rate_hz != model_rate_hz:
+        raise StreamingError(
+            f"Restart of some rows: expected samples at the model's {model_rate_hz} Hz, got "
+            f"{sample_rate_hz} Hz. Resample before, or open a stream of its own for each signal."
+        )
