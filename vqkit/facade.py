@@ -1,17 +1,22 @@
 """One-liners for one media item; whoever has many loads a :class:`vqkit.Tokenizer` once."""
 
+import itertools
 import os
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.files import CodingResources, TokenFileInfo, read_tokens, write_tokens
-from vqkit.media import MediaSource, read_audio, read_image
+from vqkit.media import AudioReader, MediaSource, read_image
 from vqkit.shapes import Float
 from vqkit.tokenizers import Tokenizer, Tokens
+from vqkit.tokenizers.long_sounds import CHUNK_SECONDS
 
 __all__ = ["decode", "encode", "load", "save"]
+
+_BLOCK_SECONDS = 10
 
 Model = Tokenizer | str | os.PathLike[str]
 """A tokenizer, or the folder or hub id that it is loaded from."""
@@ -61,13 +66,16 @@ def save(
     return write_tokens(tokens, path, overwrite=overwrite, resources=_resources(model))
 
 
-def encode(media: Tensor | MediaSource, model: Model) -> Tokens:
+def encode(
+    media: Tensor | MediaSource, model: Model, *, chunk_seconds: float = CHUNK_SECONDS
+) -> Tokens:
     """Turn one image or sound into tokens.
 
     Args:
         media: ``[channels, *size]`` in [-1, 1], sounds at the model's rate; or a file of an image
             or a sound: its path, its bytes or a binary stream.
         model: A tokenizer, or the folder or hub id to load it from at every call.
+        chunk_seconds: Longer sounds are read and encoded in chunks of this length.
 
     Raises:
         ConfigError: There is no such model.
@@ -87,10 +95,9 @@ def encode(media: Tensor | MediaSource, model: Model) -> Tokens:
     """
     tokenizer = _tokenizer(model)
     if isinstance(media, Tensor):
-        return tokenizer.encode([media])
+        return tokenizer.encode([media], chunk_seconds=chunk_seconds)
     if tokenizer.frontend.modality == "audio":
-        sound = read_audio(media)
-        return tokenizer.encode([sound.samples], sample_rate_hz=sound.sample_rate_hz)
+        return _encode_file(media, tokenizer, chunk_seconds)
     return tokenizer.encode([read_image(media, channels=tokenizer.frontend.channels)])
 
 
@@ -118,6 +125,17 @@ def decode(
             "Tokenizer.decode(tokens), which gives a list."
         )
     return tokenizer.decode(tokens)[0]
+
+
+def _encode_file(source: MediaSource, tokenizer: Tokenizer, chunk_seconds: float) -> Tokens:
+    with AudioReader(source) as reader:
+        nothing = torch.zeros(reader.channels, 0)  # for a sound of no length
+        blocks = reader.blocks(_BLOCK_SECONDS * reader.sample_rate_hz)
+        return tokenizer.encode_pieces(
+            itertools.chain([nothing], blocks),
+            sample_rate_hz=reader.sample_rate_hz,
+            chunk_seconds=chunk_seconds,
+        )
 
 
 def _resources(model: Model | None) -> CodingResources:

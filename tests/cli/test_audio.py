@@ -201,3 +201,25 @@ def test_convert(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "back" / "config.json").read_text())["model_type"] == "encodec"
     assert run("convert", tmp_path / "absent.th", tmp_path / "new").status != 0
     assert run("convert", tmp_path / "theirs").status == 2
+
+
+def test_chunks_have_the_tokens_of_the_whole(model: Path, tmp_path: Path, run: Run) -> None:
+    write_audio(tone(3.0, 16_000, channels=2), tmp_path / "a.flac", 16_000)
+    options = [str(tmp_path / "a.flac"), "-m", str(model), "-f"]
+    assert run("encode", *options, "--chunk-seconds", "inf").status == 0
+    whole = read_tokens(tmp_path / "a.flac.vqt")
+    for seconds in ("0.1", "0.83"):
+        assert run("encode", *options, "--chunk-seconds", seconds).status == 0
+        assert read_tokens(tmp_path / "a.flac.vqt").same_as(whole)
+        decoding = [str(tmp_path / "a.flac.vqt"), "-m", str(model), "--chunk-seconds", seconds]
+        assert run("decode", *decoding, "-o", str(tmp_path / f"{seconds}.wav")).status == 0
+        assert audio_info(tmp_path / f"{seconds}.wav").num_samples == 48_000
+    first, second = (read_audio(tmp_path / f"{s}.wav").samples for s in ("0.1", "0.83"))
+    # One step of 16 bits, where rounding differs.
+    torch.testing.assert_close(first, second, atol=2**-15 + 1e-9, rtol=0)
+
+
+def test_a_length_of_chunks_that_is_none(model: Path, tmp_path: Path, run: Run) -> None:
+    result = run("encode", str(tmp_path), "-m", str(model), "--chunk-seconds", "0")
+    assert result.status == 2
+    assert "more than 0 seconds" in result.err

@@ -1,18 +1,18 @@
 """``vqkit decode``: token files -> media."""
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import default_format, media_path, output_format, write_media
+from vqkit.cli.media import decode_to, default_format, media_path, output_format, write_media
 from vqkit.cli.model_search import MODELS_VARIABLE
 from vqkit.cli.models import ModelLoader, resolve
 from vqkit.cli.options import (
     Parser,
     add_batch_options,
+    add_chunk_option,
     add_codebooks_option,
     add_model_options,
     add_output_options,
@@ -60,6 +60,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="leave unknown tokens as holes, where the model has a prior to fill them in",
     )
+    add_chunk_option(parser, "decode")
     add_output_options(
         parser,
         default="Default: beside each input, photo.jpg.vqt as photo.png, talk.mp3.vqt as talk.wav.",
@@ -90,11 +91,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        size: Mapping[str, int]
         if arguments.part is not None:
             media, size, tokenizer, facts = decode_part(
                 job.source, arguments.part, arguments.codebooks, models
             )
+            write_media(media, size, target, format)
         else:
             tokens, facts = (
                 recover_token_file(job.source, models, console)
@@ -104,9 +105,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             tokenizer = models.maker_of(tokens)
             if not arguments.no_conceal:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
-            media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
-            size = tokens.media[0]
-        write_media(media, size, target, format)
+            tokens = tokens.first_codebooks(arguments.codebooks)
+            decode_to(tokens, tokenizer, target, format, arguments.chunk_seconds)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
 

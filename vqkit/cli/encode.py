@@ -12,11 +12,12 @@ from vqkit.cli.encode_dataset import (
     refuse_dataset_options,
     run_dataset,
 )
-from vqkit.cli.media import facts_of, finder_of, read_media, refuse_media_name
+from vqkit.cli.media import encode_media, facts_of, finder_of, refuse_media_name
 from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
     add_batch_options,
+    add_chunk_option,
     add_codebooks_option,
     add_media,
     add_model_options,
@@ -62,6 +63,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="rows of tokens that can be decoded on their own, and that are lost together where a "
         "file is damaged (default: all of a picture)",
     )
+    add_chunk_option(parser, "encode")
     add_output_options(
         parser,
         default="Default: beside each input, its name with .vqt after it.",
@@ -95,8 +97,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        media = read_media(job.source, tokenizer, arguments.alpha)
-        tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
+        tokens = encode_media(job.source, tokenizer, arguments.alpha, arguments.chunk_seconds)
         tokens = tokens.first_codebooks(codebooks)
         info = write_tokens(
             tokens,

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqkit.files import TokenFileInfo
-    from vqkit.tokenizers import Tokenizer
+    from vqkit.tokenizers import Tokenizer, Tokens
 
 __all__ = [
     "DEFAULT_FORMATS",
     "Media",
+    "decode_to",
     "default_format",
+    "encode_media",
     "facts_of",
     "finder_of",
     "media_path",
@@ -75,22 +77,55 @@ def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
     """
     from vqkit.media import read_audio, read_image
 
-    modality = tokenizer.frontend.modality
-    if modality not in DEFAULT_FORMATS:
-        raise ConfigError(
-            f"Model {tokenizer.name!r}: expected a tokenizer of images or audio, got one of "
-            f"{modality}. This version reads no others."
-        )
-    if source.path is not None and source.path.suffix == TOKEN_SUFFIX:
-        what = {"image": "an image", "audio": "a sound"}[modality]
-        raise MediaError(
-            f"Cannot encode {source.name!r}: expected {what}, got a token file. Turn it into "
-            f"{what} with vqkit decode."
-        )
-    if modality == "audio":
+    if _checked_modality(source, tokenizer) == "audio":
         sound = read_audio(source.open())
         return Media(sound.samples, sound.sample_rate_hz)
     return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
+
+
+def encode_media(
+    source: Source, tokenizer: "Tokenizer", alpha: Any, chunk_seconds: float
+) -> "Tokens":
+    """Read a file and encode it; a sound as it is read, chunk by chunk.
+
+    Raises:
+        MediaError: The file cannot be read.
+        ConfigError: This version cannot read media of the tokenizer's modality.
+    """
+    if _checked_modality(source, tokenizer) != "audio":
+        return tokenizer.encode([read_media(source, tokenizer, alpha).tensor])
+    from vqkit.facade import encode
+
+    return encode(source.open(), tokenizer, chunk_seconds=chunk_seconds)
+
+
+def decode_to(
+    tokens: "Tokens",
+    tokenizer: "Tokenizer",
+    target: Target,
+    format: str | None,
+    chunk_seconds: float,
+) -> None:
+    """Decode one item and write it; a sound as it is decoded, chunk by chunk.
+
+    Raises:
+        MediaError: The format is one of another modality, or it cannot be written.
+    """
+    size = tokens.media[0]
+    if "sample_rate_hz" not in size:
+        write_media(tokenizer.decode(tokens)[0], size, target, format)
+        return
+    from vqkit.media import AudioWriter
+
+    with AudioWriter(
+        target.open(),
+        size["sample_rate_hz"],
+        size["channels"],
+        format=_checked_format(size, target, format),
+        overwrite=target.force,
+    ) as writer:
+        for piece in tokenizer.decode_pieces(tokens, chunk_seconds=chunk_seconds):
+            writer.write(piece)
 
 
 def write_media(
@@ -103,15 +138,8 @@ def write_media(
     """
     from vqkit.media import write_audio, write_image
 
-    is_sound = "sample_rate_hz" in size
-    format = format or DEFAULT_FORMATS["audio" if is_sound else "image"]
-    if is_sound != (format in AUDIO_FORMATS):
-        kind, formats = ("a sound", AUDIO_FORMATS) if is_sound else ("a picture", PICTURE_FORMATS)
-        raise MediaError(
-            f"Cannot write {target.name!r}: expected a format of {kind} ({', '.join(formats)}), "
-            f"got {format}."
-        )
-    if is_sound:
+    format = _checked_format(size, target, format)
+    if "sample_rate_hz" in size:
         write_audio(
             media.cpu(),
             target.open(),
@@ -121,6 +149,35 @@ def write_media(
         )
     else:
         write_image(media, target.open(), format=format, overwrite=target.force)
+
+
+def _checked_modality(source: Source, tokenizer: "Tokenizer") -> str:
+    modality = tokenizer.frontend.modality
+    if modality not in DEFAULT_FORMATS:
+        raise ConfigError(
+            f"Model {tokenizer.name!r}: expected a tokenizer of images or audio, got one of "
+            f"{modality}. This version reads no others."
+        )
+    if source.path is not None and source.path.suffix == TOKEN_SUFFIX:
+        what = {"image": "an image", "audio": "a sound"}[modality]
+        raise MediaError(
+            f"Cannot encode {source.name!r}: expected {what}, got a token file. Turn it into "
+            f"{what} with vqkit decode."
+        )
+    return modality
+
+
+def _checked_format(size: Mapping[str, int], target: Target, format: str | None) -> str:
+    """The format to write in, that of the modality unless one is asked for."""
+    is_sound = "sample_rate_hz" in size
+    format = format or DEFAULT_FORMATS["audio" if is_sound else "image"]
+    if is_sound != (format in AUDIO_FORMATS):
+        kind, formats = ("a sound", AUDIO_FORMATS) if is_sound else ("a picture", PICTURE_FORMATS)
+        raise MediaError(
+            f"Cannot write {target.name!r}: expected a format of {kind} ({', '.join(formats)}), "
+            f"got {format}."
+        )
+    return format
 
 
 def output_format(arguments: Any) -> str | None:

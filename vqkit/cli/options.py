@@ -11,6 +11,7 @@ __all__ = [
     "PICTURE_FORMATS",
     "Parser",
     "add_batch_options",
+    "add_chunk_option",
     "add_codebooks_option",
     "add_media",
     "add_model_options",
@@ -20,6 +21,7 @@ __all__ = [
     "add_trust_option",
     "kilobits",
     "positive",
+    "seconds",
 ]
 
 PICTURE_FORMATS = {
@@ -166,6 +168,17 @@ def kilobits(text: str) -> float:
     return rate
 
 
+def seconds(text: str) -> float:
+    """A positive duration, ``inf`` too, for ``add_argument(type=...)``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"expected more than 0 seconds, got {text!r}")
+    return value
+
+
 def add_codebooks_option(parser: Parser, verb: str, *, bitrate: bool = False) -> None:
     """A prefix of a residual quantizer's levels, by their number or by what they may cost."""
     group = parser.add_mutually_exclusive_group()
@@ -181,6 +194,18 @@ def add_codebooks_option(parser: Parser, verb: str, *, bitrate: bool = False) ->
         type=positive,
         metavar="N",
         help=f"{verb} the first N codebooks alone: fewer bits, coarser media",
+    )
+
+
+def add_chunk_option(parser: Parser, verb: str) -> None:
+    """How much of a long sound is in memory."""
+    parser.add_argument(
+        "--chunk-seconds",
+        type=seconds,
+        default=2.0,
+        metavar="S",
+        help=f"{verb} longer sounds in chunks of S seconds, in memory that does not grow with the "
+        "sound; the model's state goes from chunk to chunk, and inf is one chunk (default: 2)",
     )
 
 

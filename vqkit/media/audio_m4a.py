@@ -54,22 +54,16 @@ class M4AEncoder:
         self._container.metadata.update(
             {names.get(key, key): text for key, text in metadata.items()}
         )
-        self._waiting = np.zeros((channels, 0), dtype=np.float32)
         self._position = 0
 
     def write(self, block: Tensor) -> None:
-        """Take ``[channels, samples]``."""
-        values = block.to(torch.float32).clamp(-1, 1).numpy()
-        samples = np.concatenate([self._waiting, values], axis=1)
-        whole = samples.shape[1] // _FRAME_SAMPLES * _FRAME_SAMPLES
-        for start in range(0, whole, _FRAME_SAMPLES):
+        """Take ``[channels, samples]``; whole frames of AAC, but for the last block."""
+        samples = block.to(torch.float32).clamp(-1, 1).numpy()
+        for start in range(0, samples.shape[1], _FRAME_SAMPLES):
             self._encode(samples[:, start : start + _FRAME_SAMPLES])
-        self._waiting = samples[:, whole:].copy()
 
     def close(self) -> None:
-        """Write the rest and the table of contents."""
-        if self._waiting.shape[1]:
-            self._encode(self._waiting)
+        """Write what the encoder holds back, and the table of contents."""
         self._container.mux(self._track.encode(None))
         self._container.close()
 

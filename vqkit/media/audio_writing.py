@@ -119,6 +119,9 @@ class AudioWriter:
         self._channels = channels
         self._bytes_per_value = {"FLOAT": 4, "PCM_24": 3}.get(settings.get("subtype", ""), 2)
         self._num_samples = 0
+        # Encoders get blocks of one size: what Vorbis makes of a sound depends on them.
+        self._waiting: list[Tensor] = []
+        self._num_waiting = 0
         with ExitStack() as stack:
             file = stack.enter_context(opened_whole(target))
             with self._failures_named():
@@ -145,9 +148,17 @@ class AudioWriter:
         size_bytes = self._num_samples * self._channels * self._bytes_per_value
         if self._name == "wav" and size_bytes > _WAV_LIMIT_BYTES:
             raise MediaError(f"Cannot encode {size_bytes} bytes as wav: at most 4 GiB. Write FLAC.")
-        with self._failures_named():
-            for block in samples.detach().to("cpu").split(_BLOCK_SAMPLES, dim=1):
-                self._encoder.write(block)
+        self._waiting.append(samples.detach().to("cpu", torch.float32))
+        self._num_waiting += samples.shape[1]
+        if self._num_waiting > _BLOCK_SAMPLES:
+            *blocks, rest = self._joined().split(_BLOCK_SAMPLES, dim=1)
+            with self._failures_named():
+                for block in blocks:
+                    self._encoder.write(block)
+            self._waiting, self._num_waiting = [rest], rest.shape[1]
+
+    def _joined(self) -> Tensor:
+        return torch.cat([torch.zeros(self._channels, 0), *self._waiting], dim=1)
 
     def __enter__(self) -> "AudioWriter":
         return self
@@ -173,6 +184,7 @@ class AudioWriter:
         if self._num_samples == 0 and not _WRITABLE[self._name].holds_nothing:
             raise MediaError(f"Cannot encode 0 samples as {self._name}. Write WAV instead.")
         with self._failures_named():
+            self._encoder.write(self._joined())
             self._encoder.close()
 
     @contextmanager

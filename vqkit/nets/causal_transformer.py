@@ -96,7 +96,7 @@ class _TransformerStream(Stream):
         self._empty: Tensor | None = None
 
     def push(self, x: Tensor) -> Tensor:
-        self._empty = x[..., :0]
+        self._empty = x[..., :0].clone()
         # A window at a time: the attention of more would need memory for what it masks.
         parts = [self._step(part) for part in x.split(self._transformer.window, dim=-1)]
         return torch.cat(parts, dim=-1)
@@ -251,4 +251,5 @@ def _distance(queries: int, keys: int, offset: int, device: torch.device) -> Ten
 
 
 def _last(x: Tensor, count: int, dim: int) -> Tensor:
-    return x.narrow(dim, max(0, x.shape[dim] - count), min(count, x.shape[dim]))
+    """A copy, so that what comes before it can be freed."""
+    return x.narrow(dim, max(0, x.shape[dim] - count), min(count, x.shape[dim])).clone()

@@ -45,7 +45,7 @@ class ConvStream(Stream):
         """See :meth:`Stream.push`."""
         self._num_inputs += x.shape[-1]
         if self._keeps_tail:
-            self._tail = _joined(self._tail, x)[..., -(self._right + self._stride) :]
+            self._tail = _joined(self._tail, x)[..., -(self._right + self._stride) :].clone()
         if self._fresh is not None and x.shape[-1]:
             first = x[..., :1] if self._padding == "replicate" else torch.zeros_like(x[..., :1])
             assert self._held is not None
@@ -76,7 +76,8 @@ class ConvStream(Stream):
         frames = max(0, (self._held.shape[-1] - self._reach) // self._stride + 1)
         used = (frames - 1) * self._stride + self._reach if frames else 0
         out = self._convolved(self._held[..., :used])
-        self._held = self._held[..., frames * self._stride :]
+        # A copy, here and below, so that the samples before it can be freed.
+        self._held = self._held[..., frames * self._stride :].clone()
         return out
 
     def _convolved(self, x: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ class TransposedConvStream(Stream):
             overlap = self._carried.shape[-1]
             added = torch.cat([added[..., :overlap] + self._carried, added[..., overlap:]], dim=-1)
         complete = x.shape[-1] * self._stride
-        self._carried = added[..., complete:]
+        self._carried = added[..., complete:].clone()
         return self._given(added[..., :complete])
 
     def finish(self) -> Tensor:

@@ -235,7 +235,7 @@ class _WholeFrames(Stream):
 
     def push(self, x: Tensor) -> Tensor:
         self._num_inputs += x.shape[-1]
-        self._silence = x[..., :0]
+        self._silence = x[..., :0].clone()
         return self._network.push(x)
 
     def finish(self) -> Tensor:

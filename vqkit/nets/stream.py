@@ -54,7 +54,7 @@ class PointwiseStream(Stream):
     def push(self, x: Tensor) -> Tensor:
         """See :meth:`Stream.push`."""
         out = self._function(x)
-        self._empty = out[..., :0]
+        self._empty = out[..., :0].clone()
         return out
 
     def finish(self) -> Tensor:
@@ -132,7 +132,7 @@ class ResidualStream(Stream):
             for kept, new in zip(self._waiting, news, strict=True)
         ]
         ready = min(x.shape[-1] for x in found)
-        self._waiting = [x[..., ready:] for x in found]
+        self._waiting = [x[..., ready:].clone() for x in found]
         return found[0][..., :ready] + found[1][..., :ready]
 
     def span(self, first: float, last: float) -> Span:

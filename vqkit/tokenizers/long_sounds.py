@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHUNK_SECONDS", "Waveform", "decoded_pieces", "encode_waveform", "frames_per_chunk"]
 
-CHUNK_SECONDS = 30.0
+CHUNK_SECONDS = 2.0
 """Length of chunks, unless another is asked for."""
 
 
