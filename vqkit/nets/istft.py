@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.nets.lengths import Lengths, TimeLayer
 from vqkit.shapes import Float
 
 __all__ = ["ISTFTHead"]
@@ -15,7 +16,7 @@ _MAX_LOG_MAGNITUDE = math.log(100.0)
 _MIN_ENVELOPE = 1e-11
 
 
-class ISTFTHead(nn.Module):
+class ISTFTHead(TimeLayer):
     """Features to magnitude and phase, and these to sound (Vocos, arXiv 2306.00814, section 3).
 
     One linear layer; magnitudes are the exponential of its first half, at most 100, phases its
@@ -56,25 +57,34 @@ class ISTFTHead(nn.Module):
         self.register_buffer("basis", basis.float()[:, None], persistent=False)
         self.register_buffer("squared_window", window.square().float(), persistent=False)
 
-    def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch 1 samples"]:
+    def forward(
+        self, x: Float[Tensor, "batch dim frames"], lengths: Lengths | None = None
+    ) -> Float[Tensor, "batch 1 samples"]:
         """``frames * hop`` samples."""
         features = self.linear(x.transpose(1, 2)).transpose(1, 2).float()
         log_magnitude, phase = features.chunk(2, dim=1)
         # Bounded before the exponential, which would overflow and have no gradient.
         magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
         spectrum = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
-        out = self._overlapped(spectrum, self.basis) / self._envelope(x.shape[-1])
+        frames = spectrum.new_ones(1, 1, x.shape[-1])
+        if lengths is not None:
+            spectrum = lengths.alone(spectrum)
+            frames = lengths.alone(frames.expand(len(x), -1, -1))
+        out = self._overlapped(spectrum, self.basis) / self._envelope(frames)
         return out.to(x.dtype)
+
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """Lengths in samples."""
+        return lengths.scaled(self.hop)
 
     def _overlapped(self, frames: Tensor, basis: Tensor) -> Tensor:
         cut = (self.n_fft - self.hop) // 2
         added = F.conv_transpose1d(frames, basis, stride=self.hop)
         return added[..., cut : added.shape[-1] - cut]
 
-    def _envelope(self, num_frames: int) -> Tensor:
-        """Sum of the squared windows over each sample."""
-        ones = self.squared_window.new_ones(1, 1, num_frames)
-        added = self._overlapped(ones, self.squared_window[None, None])
+    def _envelope(self, frames: Tensor) -> Tensor:
+        """Sum over each sample of the squared windows of frames ``[items, 1, frames]`` of ones."""
+        added = self._overlapped(frames, self.squared_window[None, None])
         return added.clamp(min=_MIN_ENVELOPE)
 
 
