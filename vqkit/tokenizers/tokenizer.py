@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
 from vqkit.quantizers import Quantizer, QuantizerOutput
-from vqkit.tokenizers import folder, hub
+from vqkit.tokenizers import batching, folder, hub
 from vqkit.tokenizers.build import build, describe
 from vqkit.tokenizers.fingerprint import fingerprint
 from vqkit.tokenizers.frontend import Frontend
@@ -166,8 +166,9 @@ class Tokenizer(nn.Module):
         Args:
             media: A batch ``[batch, channels, *size]`` or a list of ``[channels, *size]`` of any
                 sizes, in [-1, 1].
-            batched: Encode items of equal padded size together: faster on a GPU, but kernels chosen
-                by the shape may move a latent by a rounding error and its token to a neighbour.
+            batched: Encode items together, which is faster: sounds of similar length where the
+                encoder takes lengths, otherwise items of equal padded size. Kernels chosen by the
+                shape may move a latent by a rounding error and its token to a neighbour.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
 
         Raises:
@@ -185,10 +186,8 @@ class Tokenizer(nn.Module):
             for _, size in prepared:
                 self.spec.grid(size)
         with self._evaluating():
-            if batched:
-                grids = self._encode_batched([padded for padded, _ in prepared])
-            else:
-                grids = [self._encode_padded(padded[None]) for padded, _ in prepared]
+            padded = [item for item, _ in prepared]
+            grids = batching.encode(self.encoder, self.quantizer, padded, batched=batched)
         items = [
             Tokens(
                 streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
@@ -202,12 +201,16 @@ class Tokenizer(nn.Module):
         return Tokens.stack(items)
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens, *, check_model: bool = True) -> list[Tensor]:
+    def decode(
+        self, tokens: Tokens, *, batched: bool = False, check_model: bool = True
+    ) -> list[Tensor]:
         """Turn tokens into media, one ``[channels, *size]`` per item in its original size.
 
         Args:
             tokens: What this tokenizer made; a prefix of a residual quantizer's levels will do.
                 Unknown tokens (-1) add nothing to their latents.
+            batched: Decode items together, as :meth:`encode` does: faster, and equal up to
+                rounding.
             check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
                 or fine-tuned since, and know what you do.
 
@@ -221,12 +224,13 @@ class Tokenizer(nn.Module):
                 f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
             )
         self._check_tokens(tokens)
-        media = []
+        grids = [tokens.item(i).indices.to(self.device) for i in range(len(tokens))]
         with self._evaluating():
-            for i, size in enumerate(tokens.media):
-                output = self._decode_item(tokens.item(i).indices.to(self.device))
-                media.append(self.frontend.restore(output, size))
-        return media
+            outputs = batching.decode(self.quantizer, self.decoder, grids, batched=batched)
+        return [
+            self.frontend.restore(output, size)
+            for output, size in zip(outputs, tokens.media, strict=True)
+        ]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
         """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
@@ -331,29 +335,6 @@ class Tokenizer(nn.Module):
     def _reconstruct(self, quantized: Tensor) -> Tensor:
         reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
-
-    def _encode_padded(self, batch: Tensor) -> Tensor:
-        if batch.numel() == 0:  # a sound of no length: networks take one sample at least
-            grid = [0] * len(self.stride)
-            num_codebooks = len(self.quantizer.codebook_sizes)
-            return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
-        return self.quantizer.encode(self._latents(batch))
-
-    def _decode_item(self, indices: Tensor) -> Tensor:
-        if indices.numel() == 0:
-            return torch.zeros(self.frontend.channels, *[0] * len(self.stride), device=self.device)
-        return self._reconstruct(self.quantizer.decode(indices))[0].float()
-
-    def _encode_batched(self, items: list[Tensor]) -> list[Tensor]:
-        grids: list[Tensor] = [torch.empty(0)] * len(items)
-        by_shape: dict[torch.Size, list[int]] = {}
-        for i, item in enumerate(items):
-            by_shape.setdefault(item.shape, []).append(i)
-        for numbers in by_shape.values():
-            encoded = self._encode_padded(torch.stack([items[i] for i in numbers]))
-            for i, grid in zip(numbers, encoded.split(1), strict=True):
-                grids[i] = grid
-        return grids
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
