@@ -10,6 +10,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
@@ -97,14 +98,17 @@ class Tokenizer(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Hash of configuration and weights, 32 hex digits; follows every change of either."""
-        state = self.state_dict()
         # Versions count in-place changes, addresses show replaced tensors: a cheap key to the hash.
         key = (
             self.name,
-            tuple((name, v.data_ptr(), v._version, v.dtype) for name, v in state.items()),
+            [
+                (v.data_ptr(), v._version, v.dtype)
+                for module in self.modules()
+                for v in _own(module)
+            ],
         )
         if self._fingerprint is None or self._fingerprint[0] != key:
-            self._fingerprint = (key, fingerprint(self.config, state))
+            self._fingerprint = (key, fingerprint(self.config, self.state_dict()))
         return self._fingerprint[1]
 
     @property
@@ -183,18 +187,20 @@ class Tokenizer(nn.Module):
             for item in media
         ]
         if self.quantizer.grid is not None:
+            spec = self.spec
             for _, size in prepared:
-                self.spec.grid(size)
+                spec.grid(size)
         with self._evaluating():
             padded = [item for item, _ in prepared]
             grids = batching.encode(self.encoder, self.quantizer, padded, batched=batched)
+        maker = self.fingerprint
         items = [
             Tokens(
                 streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
                 media=(size,),
                 modality=self.frontend.modality,
                 tokenizer=self.name,
-                fingerprint=self.fingerprint,
+                fingerprint=maker,
             )
             for grid, (_, size) in zip(grids, prepared, strict=True)
         ]
@@ -223,8 +229,8 @@ class Tokenizer(nn.Module):
                 f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
                 f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
             )
-        self._check_tokens(tokens)
         grids = [tokens.item(i).indices.to(self.device) for i in range(len(tokens))]
+        self._check_tokens(tokens, grids)
         with self._evaluating():
             outputs = batching.decode(self.quantizer, self.decoder, grids, batched=batched)
         return [
@@ -338,12 +344,19 @@ class Tokenizer(nn.Module):
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
+        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever.
+
+        Weights that are normalised are so once, not for every item.
+        """
         was_training = [module for module in self.modules() if module.training]
-        self.eval()
+        if was_training:
+            self.eval()
         try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            with (
+                parametrize.cached(),
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+                ),
             ):
                 yield
         finally:
@@ -371,7 +384,7 @@ class Tokenizer(nn.Module):
                     f"{right}."
                 )
 
-    def _check_tokens(self, tokens: Tokens) -> None:
+    def _check_tokens(self, tokens: Tokens, grids: Sequence[Tensor]) -> None:
         sizes = self.quantizer.codebook_sizes
         if (
             tokens.axes != self._axes
@@ -382,9 +395,9 @@ class Tokenizer(nn.Module):
                 f"and "
                 f"{tokens.codebook_sizes}."
             )
-        for i, size in enumerate(tokens.media):
-            expected = self.spec.grid(size)
-            grid = tuple(tokens.item(i).indices.shape[1:-1])
+        spec = self.spec
+        for indices, size in zip(grids, tokens.media, strict=True):
+            expected, grid = spec.grid(size), tuple(indices.shape[1:-1])
             if grid != expected:
                 raise ShapeError(
                     f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
@@ -405,6 +418,11 @@ class _SkipRandom(TorchFunctionMode):
         if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
+
+
+def _own(module: nn.Module) -> Iterator[Tensor]:
+    for tensors in (module._parameters, module._buffers):
+        yield from (tensor for tensor in tensors.values() if tensor is not None)
 
 
 def _build_tokenizer(config: dict[str, Any], trusted: Sequence[str]) -> Tokenizer:
