@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vqkit.errors import ConfigError
 from vqkit.nets.lengths import Lengths, Padding, TimeLayer, through
-from vqkit.nets.ragged import RaggedGroupNorm
+from vqkit.nets.ragged import QuickConvTranspose1d, RaggedGroupNorm
 from vqkit.ops.stft import reflect_pad
 from vqkit.shapes import Float
 
@@ -159,7 +159,7 @@ class PaddedTransposedConv(TimeLayer):
                 f"PaddedTransposedConv: expected a kernel of at least the stride of {stride}, got "
                 f"{kernel}."
             )
-        conv = nn.ConvTranspose1d(
+        conv = QuickConvTranspose1d(
             in_channels, out_channels, kernel, stride=stride, groups=groups, bias=bias
         )
         self.conv, self.norm = _normed(conv, style.norm)

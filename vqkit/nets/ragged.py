@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.nets.lengths import Lengths, TimeLayer
+from vqkit.ops.transposed_conv import conv_transpose1d
 from vqkit.shapes import Float
 
-__all__ = ["RaggedConv1d", "RaggedConvTranspose1d", "RaggedGroupNorm"]
+__all__ = ["QuickConvTranspose1d", "RaggedConv1d", "RaggedConvTranspose1d", "RaggedGroupNorm"]
 
 
 class RaggedConv1d(nn.Conv1d, TimeLayer):
@@ -26,7 +27,18 @@ class RaggedConv1d(nn.Conv1d, TimeLayer):
         return lengths.scaled(1, -reach).strided(self.stride[0])
 
 
-class RaggedConvTranspose1d(nn.ConvTranspose1d, TimeLayer):
+class QuickConvTranspose1d(nn.ConvTranspose1d):
+    """A transposed convolution without dilation or padding of its output, faster on a CPU."""
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "batch channels frames"]
+    ) -> Float[Tensor, "batch out_channels samples"]:
+        """As :class:`torch.nn.ConvTranspose1d`."""
+        stride, padding = self.stride[0], int(self.padding[0])
+        return conv_transpose1d(x, self.weight, self.bias, stride, padding, self.groups)
+
+
+class RaggedConvTranspose1d(QuickConvTranspose1d, TimeLayer):
     """A transposed convolution."""
 
     def forward(  # type: ignore[override]

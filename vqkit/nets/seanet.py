@@ -51,7 +51,7 @@ class _ResidualBlock(TimeLayer):
         self.block = LayerSequence(
             nn.ELU(),
             PaddedConv(width, hidden, kernel, style, dilation=dilation),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             PaddedConv(hidden, width, 1, style),
         )
         self.shortcut = PaddedConv(width, width, 1, style) if learned_shortcut else nn.Identity()
@@ -60,7 +60,9 @@ class _ResidualBlock(TimeLayer):
         self, x: Float[Tensor, "batch width samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width samples"]:
         """Same shape."""
-        return through(self.shortcut, x, lengths) + self.block(x, lengths)
+        out = self.block(x, lengths)
+        out += through(self.shortcut, x, lengths)
+        return out
 
 
 class _SEANet(nn.Module):
@@ -178,11 +180,15 @@ class SEANetEncoder(_SEANet):
         for stride in strides:
             layers += [
                 *self._blocks(width),
-                nn.ELU(),
+                nn.ELU(inplace=True),
                 PaddedConv(width, 2 * width, 2 * stride, self.style, stride=stride),
             ]
             width *= 2
-        layers += [*self._lstm(width), nn.ELU(), PaddedConv(width, dim, kernels[2], self.style)]
+        layers += [
+            *self._lstm(width),
+            nn.ELU(inplace=True),
+            PaddedConv(width, dim, kernels[2], self.style),
+        ]
         self.layers = LayerSequence(*layers)
 
     def forward(
@@ -263,11 +269,11 @@ class SEANetDecoder(_SEANet):
         for stride in reversed(self.strides):
             width //= 2
             layers += [
-                nn.ELU(),
+                nn.ELU(inplace=True),
                 PaddedTransposedConv(2 * width, width, 2 * stride, self.style, stride=stride),
                 *self._blocks(width),
             ]
-        layers += [nn.ELU(), PaddedConv(width, out_channels, kernels[2], self.style)]
+        layers += [nn.ELU(inplace=True), PaddedConv(width, out_channels, kernels[2], self.style)]
         self.layers = LayerSequence(*layers)
 
     @property

@@ -11,7 +11,9 @@ from vqkit.quantizers import Quantizer
 __all__ = ["by_length", "by_shape", "decode", "encode"]
 
 _MAX_PADDING = 0.2
-_SAMPLES_AT_ONCE = {"cpu": 2**17, "cuda": 2**21}
+# More leave a CPU's caches, and are memory that the system must give anew for each layer; a GPU has
+# work for all of its cores.
+_SAMPLES_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
 
 
 def encode(
@@ -152,7 +154,6 @@ def by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
 
 
 def _samples_at_once(like: Tensor) -> int:
-    """More fill no processor better, and caches worse."""
     return _SAMPLES_AT_ONCE["cpu" if like.device.type == "cpu" else "cuda"]
 
 
