@@ -382,7 +382,7 @@ def test_cuda_gives_the_codes_of_the_cpu(metric: str, offset: float) -> None:
     assert torch.equal(result.cpu(), nearest_code(z, codebook, metric=metric))
 
 
-@pytest.mark.parametrize("num_tokens", [1, 7, 256])
+@pytest.mark.parametrize("num_tokens", [1, 7, 256, 600])
 @pytest.mark.parametrize("offset", [0.0, 100.0, 1e6])
 @pytest.mark.parametrize("scale", [1e-25, 1.0, 1e18, 1e25])
 def test_few_tokens(num_tokens: int, offset: float, scale: float) -> None:

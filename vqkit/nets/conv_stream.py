@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from vqkit.errors import StreamingError
 from vqkit.nets.signal_padding import Padding, pad_signal
 from vqkit.nets.stream import Span, Stream
+from vqkit.ops.transposed_conv import conv_transpose1d
 
 __all__ = ["ConvStream", "TransposedConvStream"]
 
@@ -157,7 +158,7 @@ class TransposedConvStream(Stream):
         """See :meth:`Stream.push`."""
         if not x.shape[-1]:
             return x.new_zeros(x.shape[0], self._weight.shape[1] * self._groups, 0)
-        added = F.conv_transpose1d(x, self._weight, stride=self._stride, groups=self._groups)
+        added = conv_transpose1d(x, self._weight, stride=self._stride, groups=self._groups)
         if self._carried is not None:
             overlap = self._carried.shape[-1]
             added = torch.cat([added[..., :overlap] + self._carried, added[..., overlap:]], dim=-1)

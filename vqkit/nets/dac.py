@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from vqkit.errors import ConfigError
+from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer
 from vqkit.nets.padded_conv import trained_weight
 from vqkit.nets.stream import PointwiseStream, ResidualStream, Span, Stream
 from vqkit.nets.streaming import open_stream
+from vqkit.nets.ragged import RaggedConv1d, RaggedConvTranspose1d
 from vqkit.nets.waveform import require_frames, require_waveform
-from vqkit.shapes import Float
+from vqkit.shapes import Float, Int
 
 __all__ = ["DACDecoder", "DACEncoder", "Snake"]
 
@@ -44,19 +46,24 @@ class Snake(nn.Module):
         self, x: Float[Tensor, "batch channels samples"]
     ) -> Float[Tensor, "batch channels samples"]:
         """Same shape."""
-        return x + (self.alpha + _EPS).reciprocal() * torch.sin(self.alpha * x).square()
+        scaled = self.alpha * x
+        if scaled.requires_grad:
+            return x + (self.alpha + _EPS).reciprocal() * torch.sin(scaled).square()
+        # In one place: passing over memory takes longer than the sine.
+        squared = scaled.sin_().square_()
+        return torch.addcmul(x, squared, (self.alpha + _EPS).reciprocal(), out=squared)
 
     def stream(self) -> Stream:
         """Begin a signal."""
         return PointwiseStream(self)
 
 
-class _ResidualUnit(nn.Module):
+class _ResidualUnit(TimeLayer):
     """``x + conv1(Snake(dilated conv(Snake(x))))``."""
 
     def __init__(self, width: int, dilation: int, normed: bool) -> None:
         super().__init__()
-        self.block = nn.Sequential(
+        self.block = LayerSequence(
             Snake(width),
             _conv(width, width, 7, normed, dilation=dilation, padding=3 * dilation),
             Snake(width),
@@ -64,10 +71,11 @@ class _ResidualUnit(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "batch width samples"]
+        self, x: Float[Tensor, "batch width samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width samples"]:
         """Same shape."""
-        out: Tensor = x + self.block(x)
+        out = self.block(x, lengths)
+        out += x
         return out
 
     def stream(self) -> Stream:
@@ -95,6 +103,8 @@ class DACEncoder(nn.Module):
         >>> encoder.stride, encoder(torch.zeros(1, 1, 600)).shape
         ((512,), torch.Size([1, 16, 2]))
     """
+
+    takes_lengths = True
 
     def __init__(
         self,
@@ -130,19 +140,30 @@ class DACEncoder(nn.Module):
             ]
             width *= 2
         layers += [Snake(width), _conv(width, dim, 3, weight_norm, padding=1)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = LayerSequence(*layers)
 
     def forward(
-        self, x: Float[Tensor, "batch channels samples"]
+        self,
+        x: Float[Tensor, "batch channels samples"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch dim frames"]:
         """``ceil(samples / stride)`` frames; the end is filled up with zeros.
 
+        Args:
+            x: Waveforms.
+            lengths: Samples of each item, where some are shorter: their frames are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Other channels, or no sample.
+            ShapeError: Other channels, no sample, or lengths that do not fit.
         """
         require_waveform(x, self.in_channels)
-        out: Tensor = self.layers(F.pad(x, (0, -x.shape[-1] % self.stride[0])))
-        return out
+        (stride,) = self.stride
+        of_items = Lengths.of(lengths, x)
+        if of_items is not None:
+            x = of_items.alone(x)
+            of_items = of_items.strided(stride).scaled(stride)
+        return self.layers(F.pad(x, (0, -x.shape[-1] % stride)), of_items)
 
     def stream(self) -> Stream:
         """Begin a signal."""
@@ -166,6 +187,8 @@ class DACDecoder(nn.Module):
         >>> DACDecoder(dim=16, num_filters=32)(torch.zeros(1, 16, 2)).shape
         torch.Size([1, 1, 1024])
     """
+
+    takes_lengths = True
 
     def __init__(
         self,
@@ -199,7 +222,7 @@ class DACDecoder(nn.Module):
             ]
         width = num_filters >> len(self.strides)
         layers += [Snake(width), _conv(width, out_channels, 7, weight_norm, padding=3), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = LayerSequence(*layers)
 
     @property
     def last_layer(self) -> Tensor:
@@ -207,17 +230,30 @@ class DACDecoder(nn.Module):
         return trained_weight(self.layers[-2])
 
     def forward(
-        self, latent: Float[Tensor, "batch dim frames"]
+        self,
+        latent: Float[Tensor, "batch dim frames"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch channels samples"]:
         """``frames * stride`` samples.
 
+        Args:
+            latent: Latent frames.
+            lengths: Frames of each item, where some are shorter: their samples are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Another number of features, or no frame.
+            ShapeError: Another number of features, no frame, or lengths that do not fit.
         """
         require_frames(latent, self.dim)
-        out: Tensor = self.layers(latent)
+        of_items = Lengths.of(lengths, latent)
+        if of_items is not None:
+            latent = of_items.alone(latent)
+        out = self.layers(latent, of_items)
         # Every odd stride costs a sample of its stage, as the padding cannot be half of it.
-        return F.pad(out, (0, latent.shape[-1] * self.stride[0] - out.shape[-1]))
+        missing = latent.shape[-1] * self.stride[0] - out.shape[-1]
+        if of_items is not None:
+            out = self.layers.lengths_after(of_items).silence(out, missing)
+        return F.pad(out, (0, missing))
 
     def stream(self) -> Stream:
         """Begin a signal."""
@@ -298,7 +334,9 @@ def _conv(
     dilation: int = 1,
     padding: int = 0,
 ) -> nn.Module:
-    conv = nn.Conv1d(in_width, out_width, kernel, stride=stride, dilation=dilation, padding=padding)
+    conv = RaggedConv1d(
+        in_width, out_width, kernel, stride=stride, dilation=dilation, padding=padding
+    )
     nn.init.trunc_normal_(conv.weight, std=_INITIAL_DEVIATION)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -306,7 +344,7 @@ def _conv(
 
 
 def _transposed(in_width: int, out_width: int, stride: int, normed: bool) -> nn.Module:
-    conv = nn.ConvTranspose1d(
+    conv = RaggedConvTranspose1d(
         in_width, out_width, 2 * stride, stride=stride, padding=_rounded_half(stride)
     )
     return weight_norm(conv) if normed else conv

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.nets.conv_stream import TransposedConvStream
 from vqkit.nets.stream import Span, Stream
+from vqkit.nets.lengths import Lengths, TimeLayer
 from vqkit.shapes import Float
 
 __all__ = ["ISTFTHead"]
@@ -17,7 +18,7 @@ _MAX_LOG_MAGNITUDE = math.log(100.0)
 _MIN_ENVELOPE = 1e-11
 
 
-class ISTFTHead(nn.Module):
+class ISTFTHead(TimeLayer):
     """Features to magnitude and phase, and these to sound (Vocos, arXiv 2306.00814, section 3).
 
     One linear layer; magnitudes are the exponential of its first half, at most 100, phases its
@@ -58,9 +59,16 @@ class ISTFTHead(nn.Module):
         self.register_buffer("basis", basis.float()[:, None], persistent=False)
         self.register_buffer("squared_window", window.square().float(), persistent=False)
 
-    def forward(self, x: Float[Tensor, "batch dim frames"]) -> Float[Tensor, "batch 1 samples"]:
+    def forward(
+        self, x: Float[Tensor, "batch dim frames"], lengths: Lengths | None = None
+    ) -> Float[Tensor, "batch 1 samples"]:
         """``frames * hop`` samples."""
-        out = self._overlapped(self.spectrum(x), self.basis) / self._envelope(x.shape[-1])
+        spectrum = self.spectrum(x)
+        frames = spectrum.new_ones(1, 1, x.shape[-1])
+        if lengths is not None:
+            spectrum = lengths.alone(spectrum)
+            frames = lengths.alone(frames.expand(len(x), -1, -1))
+        out = self._overlapped(spectrum, self.basis) / self._envelope(frames)
         return out.to(x.dtype)
 
     def stream(self) -> Stream:
@@ -80,15 +88,18 @@ class ISTFTHead(nn.Module):
         magnitude = log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp()
         return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
 
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """Lengths in samples."""
+        return lengths.scaled(self.hop)
+
     def _overlapped(self, frames: Tensor, basis: Tensor) -> Tensor:
         cut = (self.n_fft - self.hop) // 2
         added = F.conv_transpose1d(frames, basis, stride=self.hop)
         return added[..., cut : added.shape[-1] - cut]
 
-    def _envelope(self, num_frames: int) -> Tensor:
-        """Sum of the squared windows over each sample."""
-        ones = self.squared_window.new_ones(1, 1, num_frames)
-        added = self._overlapped(ones, self.squared_window[None, None])
+    def _envelope(self, frames: Tensor) -> Tensor:
+        """Sum over each sample of the squared windows of frames ``[items, 1, frames]`` of ones."""
+        added = self._overlapped(frames, self.squared_window[None, None])
         return added.clamp(min=_MIN_ENVELOPE)
 
 

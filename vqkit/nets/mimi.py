@@ -4,12 +4,13 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.nets.causal_transformer import CausalTransformer
+from vqkit.nets.lengths import Lengths
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
 from vqkit.nets.stream import ChainStream, Stream
 from vqkit.nets.streaming import open_stream
-from vqkit.nets.waveform import require_frames
-from vqkit.shapes import Float
+from vqkit.nets.waveform import require_frames, require_waveform
+from vqkit.shapes import Float, Int
 
 __all__ = ["MimiDecoder", "MimiEncoder"]
 
@@ -34,6 +35,8 @@ class MimiEncoder(nn.Module):
         ((1920,), torch.Size([1, 8, 13]))
     """
 
+    takes_lengths = True
+
     def __init__(
         self, seanet: SEANetEncoder, transformer: CausalTransformer, factor: int = 2
     ) -> None:
@@ -49,14 +52,25 @@ class MimiEncoder(nn.Module):
         self.resample = PaddedConv(self.dim, self.dim, 2 * factor, style, stride=factor, bias=False)
 
     def forward(
-        self, x: Float[Tensor, "batch channels samples"]
+        self,
+        x: Float[Tensor, "batch channels samples"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch dim frames"]:
         """``ceil(samples / stride)`` frames of a waveform of any length from one sample.
 
+        Args:
+            x: Waveforms.
+            lengths: Samples of each item, where some are shorter: their frames are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Other channels, or no sample.
+            ShapeError: Other channels, no sample, or lengths that do not fit.
         """
-        out: Tensor = self.resample(self.transformer(self.seanet(x)))
+        require_waveform(x, self.in_channels)
+        of_samples = Lengths.of(lengths, x)
+        frames = self.transformer(self.seanet.layers(x, of_samples))
+        of_frames = None if of_samples is None else self.seanet.layers.lengths_after(of_samples)
+        out: Tensor = self.resample(frames, of_frames)
         return out
 
     def stream(self) -> Stream:
@@ -78,6 +92,8 @@ class MimiDecoder(nn.Module):
     Raises:
         ConfigError: The parts differ in width, or ``factor < 1``.
     """
+
+    takes_lengths = True
 
     def __init__(
         self, seanet: SEANetDecoder, transformer: CausalTransformer, factor: int = 2
@@ -101,16 +117,25 @@ class MimiDecoder(nn.Module):
         return self.seanet.last_layer
 
     def forward(
-        self, latent: Float[Tensor, "batch dim frames"]
+        self,
+        latent: Float[Tensor, "batch dim frames"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch channels samples"]:
         """``frames * stride`` samples.
 
+        Args:
+            latent: Latent frames.
+            lengths: Frames of each item, where some are shorter: their samples are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Another number of features, or no frame.
+            ShapeError: Another number of features, no frame, or lengths that do not fit.
         """
         require_frames(latent, self.dim)
-        out: Tensor = self.seanet(self.transformer(self.resample(latent)))
-        return out
+        of_latent = Lengths.of(lengths, latent)
+        frames = self.transformer(self.resample(latent, of_latent))
+        of_frames = None if of_latent is None else self.resample.lengths_after(of_latent)
+        return self.seanet.layers(frames, of_frames)
 
     def stream(self) -> Stream:
         """Begin a signal."""

@@ -12,6 +12,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.conv_stream import ConvStream, TransposedConvStream
+from vqkit.nets.lengths import Lengths, TimeLayer, through
+from vqkit.nets.ragged import QuickConvTranspose1d, RaggedGroupNorm
 from vqkit.nets.signal_padding import Padding, pad_signal
 from vqkit.nets.stream import Stream
 from vqkit.shapes import Float
@@ -51,7 +53,7 @@ class ConvStyle:
             )
 
 
-class PaddedConv(nn.Module):
+class PaddedConv(TimeLayer):
     """A convolution whose output has ``ceil(length / stride)`` frames.
 
     Padding is ``kernel - stride`` samples in all, and on the right what makes the last frame whole
@@ -102,14 +104,21 @@ class PaddedConv(nn.Module):
         self.left = total - self.right
 
     def forward(
-        self, x: Float[Tensor, "batch channels samples"]
+        self, x: Float[Tensor, "batch channels samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch out_channels frames"]:
         """Any length from one sample."""
-        whole = -x.shape[-1] % self.stride
-        out: Tensor = self.norm(
-            self.conv(pad_signal(x, self.left, self.right + whole, self.padding))
-        )
-        return out
+        if lengths is None:
+            whole = -x.shape[-1] % self.stride
+            padded = pad_signal(x, self.left, self.right + whole, self.padding)
+            out: Tensor = self.norm(self.conv(padded))
+            return out
+        if self.left or self.right or self.stride > 1:
+            x = lengths.padded(x, self.left, self.right, self.stride, self.padding)
+        return through(self.norm, self.conv(x), self.lengths_after(lengths))
+
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """Lengths in frames."""
+        return lengths.strided(self.stride)
 
     def stream(self) -> Stream:
         """Begin a signal.
@@ -122,7 +131,7 @@ class PaddedConv(nn.Module):
         return ConvStream(self.conv, self.left, self.right, self.padding)
 
 
-class PaddedTransposedConv(nn.Module):
+class PaddedTransposedConv(TimeLayer):
     """A transposed convolution whose output has ``frames * stride`` samples.
 
     Of the ``kernel - stride`` samples too many a causal one loses all on the right, so that no
@@ -159,19 +168,27 @@ class PaddedTransposedConv(nn.Module):
                 f"PaddedTransposedConv: expected a kernel of at least the stride of {stride}, got "
                 f"{kernel}."
             )
-        conv = nn.ConvTranspose1d(
+        conv = QuickConvTranspose1d(
             in_channels, out_channels, kernel, stride=stride, groups=groups, bias=bias
         )
         self.conv, self.norm = _normed(conv, style.norm)
+        self.stride = stride
         self.right = total if style.causal else total // 2
         self.left = total - self.right
 
     def forward(
-        self, x: Float[Tensor, "batch channels frames"]
+        self, x: Float[Tensor, "batch channels frames"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch out_channels samples"]:
         """Any number of frames from one."""
+        if lengths is not None:
+            surplus = self.left + self.right
+            # What frames after the end add to: samples that are kept, or that the norm sees.
+            heard = self.left if isinstance(self.norm, nn.Identity) else surplus
+            if reach := -(-heard // self.stride):
+                x = lengths.silence(x.clone(), reach)
+            lengths = lengths.scaled(self.stride, surplus)
         # The norm sees what is cut off as well: so it was in training.
-        out: Tensor = self.norm(self.conv(x))
+        out = through(self.norm, self.conv(x), lengths)
         return out[..., self.left : out.shape[-1] - self.right]
 
     def stream(self) -> Stream:
@@ -187,11 +204,15 @@ class PaddedTransposedConv(nn.Module):
             conv.weight, conv.bias, conv.stride[0], self.left, self.right, conv.groups
         )
 
+    def lengths_after(self, lengths: Lengths) -> Lengths:
+        """Lengths in samples."""
+        return lengths.scaled(self.stride)
+
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, norm: Norm) -> tuple[nn.Module, nn.Module]:
     """The convolution, and what comes after it."""
     if norm == "group":
-        return conv, nn.GroupNorm(1, conv.out_channels)
+        return conv, RaggedGroupNorm(1, conv.out_channels)
     return weight_norm(conv) if norm == "weight" else conv, nn.Identity()
 
 

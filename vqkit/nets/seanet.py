@@ -10,11 +10,12 @@ from math import inf, prod
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer, through
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
 from vqkit.nets.stream import ResidualStream, Span, Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
-from vqkit.shapes import Float
+from vqkit.shapes import Float, Int
 
 __all__ = ["SEANetDecoder", "SEANetEncoder"]
 
@@ -65,7 +66,7 @@ class _SkipLSTMStream(Stream):
             self._state = hidden, cell
 
 
-class _ResidualBlock(nn.Module):
+class _ResidualBlock(TimeLayer):
     """``shortcut(x) + conv1(ELU(conv(ELU(x))))``, narrower inside."""
 
     def __init__(
@@ -78,19 +79,20 @@ class _ResidualBlock(nn.Module):
         style: ConvStyle,
     ) -> None:
         super().__init__()
-        self.block = nn.Sequential(
+        self.block = LayerSequence(
             nn.ELU(),
             PaddedConv(width, hidden, kernel, style, dilation=dilation),
-            nn.ELU(),
+            nn.ELU(inplace=True),
             PaddedConv(hidden, width, 1, style),
         )
         self.shortcut = PaddedConv(width, width, 1, style) if learned_shortcut else nn.Identity()
 
     def forward(
-        self, x: Float[Tensor, "batch width samples"]
+        self, x: Float[Tensor, "batch width samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width samples"]:
         """Same shape."""
-        out: Tensor = self.shortcut(x) + self.block(x)
+        out = self.block(x, lengths)
+        out += through(self.shortcut, x, lengths)
         return out
 
     def stream(self) -> Stream:
@@ -101,7 +103,8 @@ class _ResidualBlock(nn.Module):
 class _SEANet(nn.Module):
     """What both ways have in common: their numbers, and the blocks of one resolution."""
 
-    layers: nn.Sequential
+    layers: LayerSequence
+    takes_lengths = True
 
     def __init__(
         self,
@@ -220,24 +223,34 @@ class SEANetEncoder(_SEANet):
         for stride in strides:
             layers += [
                 *self._blocks(width),
-                nn.ELU(),
+                nn.ELU(inplace=True),
                 PaddedConv(width, 2 * width, 2 * stride, self.style, stride=stride),
             ]
             width *= 2
-        layers += [*self._lstm(width), nn.ELU(), PaddedConv(width, dim, kernels[2], self.style)]
-        self.layers = nn.Sequential(*layers)
+        layers += [
+            *self._lstm(width),
+            nn.ELU(inplace=True),
+            PaddedConv(width, dim, kernels[2], self.style),
+        ]
+        self.layers = LayerSequence(*layers)
 
     def forward(
-        self, x: Float[Tensor, "batch channels samples"]
+        self,
+        x: Float[Tensor, "batch channels samples"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch dim frames"]:
         """``ceil(samples / stride)`` frames of a waveform of any length from one sample.
 
+        Args:
+            x: Waveforms.
+            lengths: Samples of each item, where some are shorter: their frames are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Other channels, or no sample.
+            ShapeError: Other channels, no sample, or lengths that do not fit.
         """
         require_waveform(x, self.in_channels)
-        out: Tensor = self.layers(x)
-        return out
+        return self.layers(x, Lengths.of(lengths, x))
 
 
 class SEANetDecoder(_SEANet):
@@ -299,12 +312,12 @@ class SEANetDecoder(_SEANet):
         for stride in reversed(self.strides):
             width //= 2
             layers += [
-                nn.ELU(),
+                nn.ELU(inplace=True),
                 PaddedTransposedConv(2 * width, width, 2 * stride, self.style, stride=stride),
                 *self._blocks(width),
             ]
-        layers += [nn.ELU(), PaddedConv(width, out_channels, kernels[2], self.style)]
-        self.layers = nn.Sequential(*layers)
+        layers += [nn.ELU(inplace=True), PaddedConv(width, out_channels, kernels[2], self.style)]
+        self.layers = LayerSequence(*layers)
 
     @property
     def last_layer(self) -> Tensor:
@@ -314,13 +327,19 @@ class SEANetDecoder(_SEANet):
         return trained_weight(last.conv)
 
     def forward(
-        self, latent: Float[Tensor, "batch dim frames"]
+        self,
+        latent: Float[Tensor, "batch dim frames"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch channels samples"]:
         """``frames * stride`` samples.
 
+        Args:
+            latent: Latent frames.
+            lengths: Frames of each item, where some are shorter: their samples are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Another number of features, or no frame.
+            ShapeError: Another number of features, no frame, or lengths that do not fit.
         """
         require_frames(latent, self.dim)
-        out: Tensor = self.layers(latent)
-        return out
+        return self.layers(latent, Lengths.of(lengths, latent))

@@ -12,8 +12,10 @@ from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.stream import ChainStream, PointwiseStream, ResidualStream, Stream
 from vqkit.nets.streaming import open_stream
+from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer
+from vqkit.nets.ragged import RaggedConv1d, RaggedGroupNorm
 from vqkit.nets.waveform import require_frames
-from vqkit.shapes import Float
+from vqkit.shapes import Float, Int
 
 __all__ = ["VocosDecoder"]
 
@@ -50,6 +52,7 @@ class VocosDecoder(nn.Module):
     """
 
     out_channels = 1
+    takes_lengths = True
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class VocosDecoder(nn.Module):
         self.n_fft = n_fft
         self.position_net = position_net
         self.stride = (hop,)
-        self.embed = nn.Conv1d(dim, width, _KERNEL, padding=_KERNEL // 2)
+        self.embed = RaggedConv1d(dim, width, _KERNEL, padding=_KERNEL // 2)
         blocks: list[nn.Module] = []
         if position_net:
             blocks = [
@@ -86,9 +89,9 @@ class VocosDecoder(nn.Module):
                 _ResidualBlock(width),
                 _group_norm(width),
             ]
-        self.position = nn.Sequential(*blocks)
+        self.position = LayerSequence(*blocks)
         self.norm = nn.LayerNorm(width, eps=_EPS)
-        self.convnext = nn.Sequential(
+        self.convnext = LayerSequence(
             *(_ConvNeXtBlock(width, hidden_dim, 1 / num_layers) for _ in range(num_layers))
         )
         self.final_norm = nn.LayerNorm(width, eps=_EPS)
@@ -101,17 +104,27 @@ class VocosDecoder(nn.Module):
         return self.head.linear.weight
 
     def forward(
-        self, latent: Float[Tensor, "batch dim frames"]
+        self,
+        latent: Float[Tensor, "batch dim frames"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch 1 samples"]:
         """``frames * hop`` samples.
 
+        Args:
+            latent: Latent frames.
+            lengths: Frames of each item, where some are shorter: their samples are those that they
+                have alone, and what comes after them means nothing.
+
         Raises:
-            ShapeError: Another number of features, or no frame.
+            ShapeError: Another number of features, no frame, or lengths that do not fit.
         """
         require_frames(latent, self.dim)
-        x = self.position(self.embed(latent))
-        x = self.convnext(_normed(self.norm, x))
-        out: Tensor = self.head(_normed(self.final_norm, x))
+        of_items = Lengths.of(lengths, latent)
+        if of_items is not None:
+            latent = of_items.alone(latent)
+        x = self.position(self.embed(latent, of_items), of_items)
+        x = self.convnext(_normed(self.norm, x), of_items)
+        out: Tensor = self.head(_normed(self.final_norm, x), of_items)
         return out
 
     def stream(self) -> Stream:
@@ -135,22 +148,22 @@ class VocosDecoder(nn.Module):
         return ChainStream(layers)
 
 
-class _ConvNeXtBlock(nn.Module):
+class _ConvNeXtBlock(TimeLayer):
     """Depthwise convolution, norm, perceptron, gain, around it a connection (Liu et al. 2022)."""
 
     def __init__(self, width: int, hidden_dim: int, initial_gain: float) -> None:
         super().__init__()
-        self.dwconv = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
+        self.dwconv = RaggedConv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width, eps=_EPS)
         self.pwconv1 = nn.Linear(width, hidden_dim)
         self.pwconv2 = nn.Linear(hidden_dim, width)
         self.gamma = nn.Parameter(torch.full((width,), initial_gain))
 
     def forward(
-        self, x: Float[Tensor, "batch width frames"]
+        self, x: Float[Tensor, "batch width frames"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width frames"]:
         """Same shape."""
-        return x + self._perceived(self.dwconv(x))
+        return x + self._perceived(self.dwconv(x, lengths))
 
     def stream(self) -> Stream:
         """Begin a signal."""
@@ -163,25 +176,26 @@ class _ConvNeXtBlock(nn.Module):
         return branch.transpose(1, 2)
 
 
-class _ResidualBlock(nn.Module):
+class _ResidualBlock(TimeLayer):
     """``x + conv2(SiLU(norm2(conv1(SiLU(norm1(x))))))``."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1 = _group_norm(width)
-        self.conv1 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv1 = RaggedConv1d(width, width, 3, padding=1)
         self.norm2 = _group_norm(width)
-        self.conv2 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv2 = RaggedConv1d(width, width, 3, padding=1)
 
     def forward(
-        self, x: Float[Tensor, "batch width frames"]
+        self, x: Float[Tensor, "batch width frames"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width frames"]:
         """Same shape."""
-        out: Tensor = x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        branch = self.conv1(F.silu(self.norm1(x, lengths)), lengths)
+        out: Tensor = x + self.conv2(F.silu(self.norm2(branch, lengths)), lengths)
         return out
 
 
-class _Attention(nn.Module):
+class _Attention(TimeLayer):
     """One head over all frames, in both directions, without positions."""
 
     def __init__(self, width: int) -> None:
@@ -193,18 +207,19 @@ class _Attention(nn.Module):
         self.proj_out = nn.Conv1d(width, width, 1)
 
     def forward(
-        self, x: Float[Tensor, "batch width frames"]
+        self, x: Float[Tensor, "batch width frames"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width frames"]:
         """Same shape."""
-        normed = self.norm(x)
+        normed = self.norm(x, lengths)
+        keys = None if lengths is None else lengths.mask().to(x.device)[:, None]
         q, k, v = (conv(normed).transpose(1, 2) for conv in (self.q, self.k, self.v))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2)
         out: Tensor = x + self.proj_out(attended)
         return out
 
 
-def _group_norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_NUM_GROUPS, width, eps=_EPS)
+def _group_norm(width: int) -> RaggedGroupNorm:
+    return RaggedGroupNorm(_NUM_GROUPS, width, eps=_EPS)
 
 
 def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from vqkit.shapes import Bool, Float, Int
 __all__ = ["nearest_of_few", "takes_few"]
 
 _FEW_TOKENS = 256
+_FEW_SCORES = 2**19
 
 
 def takes_few(z: Tensor, codebook: Tensor, metric: str) -> bool:
     """Whether this is the way for them: float32 on a CPU by the Euclidean distance."""
     return (
-        len(z) <= _FEW_TOKENS
+        (len(z) <= _FEW_TOKENS or len(z) * len(codebook) <= _FEW_SCORES)
         and len(codebook) > 1
         and metric == "euclidean"
         and z.dtype == codebook.dtype == torch.float32
@@ -38,11 +39,12 @@ def nearest_of_few(
     """
     squares = codebook.square().sum(1)
     scores = torch.addmm(squares, z, codebook.T, beta=0.5, alpha=-1)
-    lowest, codes = scores.topk(2, dim=1, largest=False)
+    lowest, codes = scores.min(dim=1)
+    runner_up = scores.scatter_(1, codes[:, None], torch.inf).amin(dim=1)
     lengths = torch.linalg.vector_norm(z, dim=1)
     shortest, longest = squares.aminmax()
     reach = torch.minimum(4 * (lengths + shortest.sqrt()), longest.sqrt())
     relative = 2 * 1.05 * (z.shape[1] + 8) * 2.0**-24
     error = relative * reach * (lengths + 0.5 * reach) + 2.0**-100
     # Negated, so that NaN counts as doubt.
-    return codes[:, 0].contiguous(), ~(lowest[:, 1] - lowest[:, 0] > 2 * error)
+    return codes, ~(runner_up - lowest > 2 * error)

@@ -126,8 +126,11 @@ class TokenStream:
             raise ShapeError(f"Wrong token indices: expected at least one item, got {shape}.")
         if indices.numel() == 0:
             return
-        for codebook, size in enumerate(self.codebook_sizes):
-            lowest, highest = (int(x) for x in indices[..., codebook].aminmax())
+        rows = indices.flatten(0, -2)
+        extremes = zip(rows.amin(0).tolist(), rows.amax(0).tolist(), strict=True)
+        for codebook, (size, (lowest, highest)) in enumerate(
+            zip(self.codebook_sizes, extremes, strict=True)
+        ):
             if lowest < NO_TOKEN or highest >= size:
                 raise ShapeError(
                     f"Wrong token indices: expected 0 to {size - 1} for codebook {codebook} of "

@@ -1,0 +1,164 @@
+"""Many items through a network at once, each with the result that it has alone."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqkit.quantizers import Quantizer
+
+__all__ = ["by_length", "by_shape", "decode", "encode"]
+
+_MAX_PADDING = 0.2
+# More leave a CPU's caches, and are memory that the system must give anew for each layer; a GPU has
+# work for all of its cores.
+_SAMPLES_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
+
+
+def encode(
+    encoder: nn.Module, quantizer: Quantizer, items: Sequence[Tensor], *, batched: bool
+) -> list[Tensor]:
+    """Indices ``[1, *grid, codebooks]`` of items ``[channels, *size]``.
+
+    Args:
+        encoder: Media to latents.
+        quantizer: Latents to indices.
+        items: Of any sizes that the encoder takes, or empty.
+        batched: Whether several go through the networks at once.
+    """
+    no_grid = [0] * len(encoder.stride)  # type: ignore[arg-type]
+    nothing = torch.zeros(1, *no_grid, quantizer.num_codebooks, dtype=torch.int64)
+    return _of_each(
+        items, lambda some: _encoded_together(encoder, quantizer, some), nothing, batched
+    )
+
+
+def decode(
+    quantizer: Quantizer, decoder: nn.Module, grids: Sequence[Tensor], *, batched: bool
+) -> list[Tensor]:
+    """Media ``[channels, *size]`` of indices ``[1, *grid, codebooks]``.
+
+    Args:
+        quantizer: Indices to latents.
+        decoder: Latents to media.
+        grids: Of any sizes, or empty.
+        batched: Whether several go through the networks at once.
+    """
+    no_size = [0] * len(decoder.stride)  # type: ignore[arg-type]
+    nothing = torch.zeros(decoder.out_channels, *no_size)  # type: ignore[call-overload]
+    return _of_each(
+        grids, lambda some: _decoded_together(quantizer, decoder, some), nothing, batched
+    )
+
+
+def _of_each(
+    items: Sequence[Tensor],
+    together: Callable[[Sequence[Tensor]], list[Tensor]],
+    nothing: Tensor,
+    batched: bool,
+) -> list[Tensor]:
+    """Results of all items; ``nothing`` for those without a sample, which no network takes."""
+    results = [nothing.to(item.device) for item in items]
+    full = [number for number, item in enumerate(items) if item.numel()]
+    for numbers in [full] if batched and full else [[number] for number in full]:
+        for number, result in zip(numbers, together([items[i] for i in numbers]), strict=True):
+            results[number] = result
+    return results
+
+
+def _encoded_together(
+    encoder: nn.Module, quantizer: Quantizer, items: Sequence[Tensor]
+) -> list[Tensor]:
+    grids = list(items)
+    if not _takes_lengths(encoder):
+        for numbers in by_shape(items):
+            latents = encoder(torch.stack([items[i] for i in numbers])).movedim(1, -1)
+            for i, grid in zip(numbers, quantizer.encode(latents).split(1), strict=True):
+                grids[i] = grid
+        return grids
+    (stride,) = encoder.stride  # type: ignore[misc]
+    sizes = [item.shape[-1] for item in items]
+    for numbers in by_length(sizes, _samples_at_once(items[0])):
+        batch, lengths = _padded([items[i] for i in numbers])
+        latents = encoder(batch, lengths)
+        frames = [-(-sizes[i] // stride) for i in numbers]
+        # One after the other: what lies between them is no latent of anything.
+        rows = torch.cat([latent[:, :n].mT for latent, n in zip(latents, frames, strict=True)])
+        encoded = quantizer.encode(rows[None]).split(frames, dim=1)
+        for i, grid in zip(numbers, encoded, strict=True):
+            grids[i] = grid
+    return grids
+
+
+def _decoded_together(
+    quantizer: Quantizer, decoder: nn.Module, grids: Sequence[Tensor]
+) -> list[Tensor]:
+    outputs = list(grids)
+    if not _takes_lengths(decoder):
+        for numbers in by_shape(grids):
+            quantized = quantizer.decode(torch.cat([grids[i] for i in numbers]))
+            decoded = decoder(quantized.movedim(-1, 1).contiguous()).float()
+            for i, output in zip(numbers, decoded, strict=True):
+                outputs[i] = output
+        return outputs
+    (stride,) = decoder.stride  # type: ignore[misc]
+    frames = [grid.shape[1] for grid in grids]
+    for numbers in by_length(frames, max(1, _samples_at_once(grids[0]) // stride)):
+        rows = quantizer.decode(torch.cat([grids[i] for i in numbers], dim=1))[0]
+        batch, lengths = _padded([part.mT for part in rows.split([frames[i] for i in numbers])])
+        for i, output in zip(numbers, decoder(batch, lengths).float(), strict=True):
+            outputs[i] = output[:, : frames[i] * stride]
+    return outputs
+
+
+def _takes_lengths(network: nn.Module) -> bool:
+    """Whether it takes a second argument, the lengths of the items of a batch."""
+    return bool(getattr(network, "takes_lengths", False))
+
+
+def by_shape(items: Sequence[Tensor]) -> list[list[int]]:
+    """Numbers of the items of each shape.
+
+    >>> by_shape([torch.zeros(3, 8), torch.zeros(3, 9), torch.zeros(3, 8)])
+    [[0, 2], [1]]
+    """
+    numbers: dict[torch.Size, list[int]] = {}
+    for number, item in enumerate(items):
+        numbers.setdefault(item.shape, []).append(number)
+    return list(numbers.values())
+
+
+def by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Numbers of items in batches of similar length, the longest first.
+
+    Args:
+        lengths: Of the items.
+        most: Of a batch, padding included; an item that is longer is alone. At most a fifth of a
+            batch is padding.
+
+    >>> by_length([10, 3, 9, 4, 50], most=20)
+    [[4], [0, 2], [3, 1]]
+    """
+    batches: list[list[int]] = []
+    longest = total = 0
+    for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+        total += lengths[number]
+        size = longest * (len(batches[-1]) + 1) if batches else 0
+        if size and size <= most and total >= (1 - _MAX_PADDING) * size:
+            batches[-1].append(number)
+        else:
+            batches.append([number])
+            longest = total = lengths[number]
+    return batches
+
+
+def _samples_at_once(like: Tensor) -> int:
+    return _SAMPLES_AT_ONCE["cpu" if like.device.type == "cpu" else "cuda"]
+
+
+def _padded(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Items ``[channels, samples]`` in one batch, with zeros after the shorter ones; lengths."""
+    lengths = torch.tensor([item.shape[-1] for item in items])
+    longest = int(lengths.max())
+    return torch.stack([F.pad(item, (0, longest - item.shape[-1])) for item in items]), lengths
