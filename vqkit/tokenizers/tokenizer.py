@@ -3,10 +3,10 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,11 @@ from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
 from vqkit.quantizers import Quantizer, QuantizerOutput
 from vqkit.tokenizers import folder, hub
 from vqkit.tokenizers.build import build, describe
+from vqkit.tokenizers.chunking import Chunking
 from vqkit.tokenizers.fingerprint import fingerprint
 from vqkit.tokenizers.frontend import Frontend
-from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.item_coding import ItemCoding, check_coding, check_side_streams
+from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = ["Tokenizer", "TokenizerOutput"]
@@ -47,7 +49,9 @@ class Tokenizer(nn.Module):
             ``in_channels``, ``dim`` and ``stride``.
         quantizer: Acts on the latents, channels last.
         decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
-        ``last_layer``. name: Id that token files carry.
+            ``last_layer``.
+        name: Id that token files carry.
+        chunking: Sounds are encoded in these chunks; None as a whole.
 
     Raises:
         ConfigError: The parts do not fit each other.
@@ -63,6 +67,8 @@ class Tokenizer(nn.Module):
     (torch.Size([1, 4, 6, 1]), torch.Size([3, 30, 45]))
     """
 
+    ADDED_ARGUMENTS: ClassVar[Mapping[str, Any]] = {"chunking": None}
+
     def __init__(
         self,
         frontend: Frontend,
@@ -70,6 +76,7 @@ class Tokenizer(nn.Module):
         quantizer: Quantizer,
         decoder: nn.Module,
         name: str = "unnamed",
+        chunking: Chunking | None = None,
     ) -> None:
         super().__init__()
         self.frontend = frontend
@@ -77,6 +84,7 @@ class Tokenizer(nn.Module):
         self.quantizer = quantizer
         self.decoder = decoder
         self.name = name
+        self.chunking = chunking
         self._check_parts()
         self.folder: Path | None = None
         """Where it was loaded from: what coding its tokens may need lies there too."""
@@ -114,13 +122,15 @@ class Tokenizer(nn.Module):
             name=self.name,
             modality=self.frontend.modality,
             channels=self.frontend.channels,
-            axes=self.frontend.axes,
-            strides=self.stride,
+            axes=self.frontend.axes + self._further_axes,
+            strides=self.stride + (1,) * len(self._further_axes),
             codebook_sizes=self.quantizer.codebook_sizes,
             fingerprint=self.fingerprint,
             latent_grid=self.quantizer.grid,
             num_positions=self._num_positions,
             sample_rate_hz=self.frontend.sample_rate_hz,
+            chunking=self.chunking,
+            further_sizes=self.frontend.further_sizes or None,
         )
 
     @property
@@ -186,18 +196,23 @@ class Tokenizer(nn.Module):
                 self.spec.grid(size)
         with self._evaluating():
             if batched:
-                grids = self._encode_batched([padded for padded, _ in prepared])
+                coded = self._encode_batched([padded for padded, _ in prepared])
             else:
-                grids = [self._encode_padded(padded[None]) for padded, _ in prepared]
+                coded = [self._encode_padded(padded[None]) for padded, _ in prepared]
+        layouts = {"tokens": (self._axes, self.quantizer.codebook_sizes), **self.spec.side_streams}
         items = [
             Tokens(
-                streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
+                streams={
+                    name: TokenStream(indices, sizes, axes)
+                    for name, indices in streams.items()
+                    for axes, sizes in [layouts[name]]
+                },
                 media=(size,),
                 modality=self.frontend.modality,
                 tokenizer=self.name,
                 fingerprint=self.fingerprint,
             )
-            for grid, (_, size) in zip(grids, prepared, strict=True)
+            for streams, (_, size) in zip(coded, prepared, strict=True)
         ]
         return Tokens.stack(items)
 
@@ -224,7 +239,7 @@ class Tokenizer(nn.Module):
         media = []
         with self._evaluating():
             for i, size in enumerate(tokens.media):
-                output = self._decode_item(tokens.item(i).indices.to(self.device))
+                output = self._decode_item(tokens.item(i).to(self.device))
                 media.append(self.frontend.restore(output, size))
         return media
 
@@ -317,7 +332,17 @@ class Tokenizer(nn.Module):
     @property
     def _axes(self) -> tuple[str, ...]:
         # The indices of a whole grid, scales one after the other, lie on no axis of the media.
-        return tuple(self.frontend.axes) if self.quantizer.grid is None else ("token",)
+        if self.quantizer.grid is not None:
+            return ("token",)
+        return tuple(self.frontend.axes) + self._further_axes
+
+    @property
+    def _further_axes(self) -> tuple[str, ...]:
+        return (CHANNEL_AXIS,) if self.frontend.codes_channels_alone else ()
+
+    @property
+    def _coding(self) -> ItemCoding:
+        return ItemCoding(self.frontend.codes_channels_alone, self.chunking)
 
     @property
     def _num_positions(self) -> int | None:
@@ -332,28 +357,37 @@ class Tokenizer(nn.Module):
         reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
 
-    def _encode_padded(self, batch: Tensor) -> Tensor:
+    def _encode_padded(self, batch: Tensor) -> dict[str, Tensor]:
+        return self._coding.encode(batch, self._encode_whole)
+
+    def _encode_whole(self, batch: Tensor) -> Tensor:
         if batch.numel() == 0:  # a sound of no length: networks take one sample at least
             grid = [0] * len(self.stride)
             num_codebooks = len(self.quantizer.codebook_sizes)
             return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
         return self.quantizer.encode(self._latents(batch))
 
-    def _decode_item(self, indices: Tensor) -> Tensor:
-        if indices.numel() == 0:
-            return torch.zeros(self.frontend.channels, *[0] * len(self.stride), device=self.device)
-        return self._reconstruct(self.quantizer.decode(indices))[0].float()
+    def _decode_item(self, item: Tokens) -> Tensor:
+        streams = {name: stream.indices for name, stream in item.streams.items()}
+        num_samples = self.spec.extents(item.media[0]).get("time", 0)
+        return self._coding.decode(streams, num_samples, self.stride[0], self._decode_whole)
 
-    def _encode_batched(self, items: list[Tensor]) -> list[Tensor]:
-        grids: list[Tensor] = [torch.empty(0)] * len(items)
+    def _decode_whole(self, indices: Tensor) -> Tensor:
+        if indices.numel() == 0:
+            shape = (len(indices), self.frontend.channels, *[0] * len(self.stride))
+            return torch.zeros(shape, device=self.device)
+        return self._reconstruct(self.quantizer.decode(indices)).float()
+
+    def _encode_batched(self, items: list[Tensor]) -> list[dict[str, Tensor]]:
+        coded: list[dict[str, Tensor]] = [{}] * len(items)
         by_shape: dict[torch.Size, list[int]] = {}
         for i, item in enumerate(items):
             by_shape.setdefault(item.shape, []).append(i)
         for numbers in by_shape.values():
             encoded = self._encode_padded(torch.stack([items[i] for i in numbers]))
-            for i, grid in zip(numbers, encoded.split(1), strict=True):
-                grids[i] = grid
-        return grids
+            for place, i in enumerate(numbers):
+                coded[i] = {name: indices[place : place + 1] for name, indices in encoded.items()}
+        return coded
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -389,6 +423,7 @@ class Tokenizer(nn.Module):
                     f"Tokenizer: expected {left_name} and {right_name} to be equal, got {left} and "
                     f"{right}."
                 )
+        check_coding(self._coding, self.frontend, self.quantizer)
 
     def _check_tokens(self, tokens: Tokens) -> None:
         sizes = self.quantizer.codebook_sizes
@@ -409,6 +444,7 @@ class Tokenizer(nn.Module):
                     f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
                     f"{grid}."
                 )
+            check_side_streams(tokens.item(i), self.spec)
 
 
 class _SkipRandom(TorchFunctionMode):
