@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.shapes import Float, Int
+from vqkit.shapes import Float
 from vqkit.tokenizers.float_bits import BYTE_SIZES, bytes_of, floats_of_bytes
 
 __all__ = ["SCALE_STREAM", "Chunking"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from vqkit.errors import ShapeError
 from vqkit.shapes import Float, Int
 
-__all__ = ["BYTE_SIZES", "bytes_of", "float_of_bits", "floats_of_bytes", "float32_bits"]
+__all__ = ["BYTE_SIZES", "bytes_of", "float32_bits", "float_of_bits", "floats_of_bytes"]
 
 BYTE_SIZES = (256,) * 4
 """Codebook sizes of a stream that holds float32 numbers, the byte of sign and exponent first."""

@@ -24,11 +24,15 @@ def encodec(model):
         path = name.replace(".layers.", ".model.", 1)
         if name.startswith("quantizer."):
             path = name.replace("quantizer.", "quantizer.vq.").replace(".codebook.", "._codebook.")
+        elif ".norm." in name:
+            kind = "convtr" if is_transposed(model, name.replace(".norm.", ".conv.")) else "conv"
+            path = path.replace(".norm.", f".{kind}.norm.")
         elif is_transposed(model, name):
             path = path.replace(".conv.", ".convtr.convtr.")
         else:
             path = path.replace(".conv.", ".conv.conv.")
-        if path.endswith(("conv.conv.weight", "convtr.convtr.weight")):
+        has_weight_norm = model.config.norm_type == "weight_norm"
+        if has_weight_norm and path.endswith(("conv.conv.weight", "convtr.convtr.weight")):
             state |= split_norm(path.removesuffix(".weight"), value)
         else:
             state[path] = value
@@ -204,3 +208,51 @@ def wavtokenizer(decoder):
     state["head.istft.window"] = torch.hann_window(decoder.n_fft)
     state["melspec_loss.mel_spec.spectrogram.window"] = torch.ones(4)
     return model, {"state_dict": state, "epoch": 3}
+
+
+def audiocraft(model):
+    """Checkpoint that ``audiocraft.utils.export.export_encodec`` writes for an ``EncodecModel``."""
+    config = model.config
+    text = f"""
+solver: compression
+sample_rate: {config.sampling_rate}
+channels: {config.audio_channels}
+compression_model: encodec
+encodec:
+  autoencoder: seanet
+  quantizer: rvq
+  sample_rate: ${{sample_rate}}
+  channels: ${{channels}}
+  causal: {str(config.use_causal_conv).lower()}
+  renormalize: {str(config.normalize).lower()}
+seanet:
+  dimension: {config.hidden_size}
+  channels: ${{channels}}
+  causal: ${{encodec.causal}}
+  n_filters: {config.num_filters}
+  n_residual_layers: {config.num_residual_layers}
+  ratios: {config.upsampling_ratios}
+  activation: ELU
+  activation_params:
+    alpha: 1.0
+  norm: weight_norm
+  norm_params: {{}}
+  kernel_size: {config.kernel_size}
+  residual_kernel_size: {config.residual_kernel_size}
+  last_kernel_size: {config.last_kernel_size}
+  dilation_base: 2
+  pad_mode: {config.pad_mode}
+  true_skip: {str(not config.use_conv_shortcut).lower()}
+  compress: {config.compress}
+  lstm: {config.num_lstm_layers}
+  disable_norm_outer_blocks: 0
+  decoder:
+    trim_right_ratio: 1.0
+    final_activation: null
+    final_activation_params: null
+  encoder: {{}}
+rvq:
+  n_q: {len(model.quantizer.layers)}
+  bins: {config.codebook_size}
+"""
+    return {"best_state": encodec(model), "xp.cfg": text, "version": "1.4.0", "exported": True}

@@ -11,7 +11,14 @@ from tests.tokenizers.converters import originals, peers
 from vqkit.errors import ConfigError
 from vqkit.nets import VocosDecoder
 from vqkit.tokenizers import Tokenizer
-from vqkit.tokenizers.converters import mimi_from_original, read_foreign, write_transformers
+from vqkit.tokenizers.converters import (
+    audiocraft_from_original,
+    encodec_from_transformers,
+    encodec_to_original,
+    mimi_from_original,
+    read_foreign,
+    write_transformers,
+)
 from vqkit.tokenizers.converters.mimi import _halves
 from vqkit.tokenizers.converters.state import fold_weight_norm, unfold_weight_norm
 
@@ -37,6 +44,53 @@ def test_encodec(tmp_path):
     assert torch.equal(tokens.indices, codes.transpose(1, 2))
     theirs = model.decode(codes[None], [None]).audio_values[..., :3000].clamp(-1, 1)
     torch.testing.assert_close(torch.stack(tokenizer.decode(tokens)), theirs, rtol=0, atol=1e-5)
+    written = encodec_to_original(tokenizer)
+    assert written.keys() == originals.encodec(model).keys()
+    torch.save(written, tmp_path / "back.th")
+    assert torch.equal(read_foreign(tmp_path / "back.th").encode(x).indices, tokens.indices)
+
+
+AUDIOCRAFT = {
+    "identity shortcut, zeros": {"use_conv_shortcut": False, "pad_mode": "constant"},
+    "causal, dilated": {"use_causal_conv": True, "num_residual_layers": 2},
+    "normalised": {"normalize": True},
+}
+
+
+@pytest.mark.parametrize("name", AUDIOCRAFT)
+def test_audiocraft(name, tmp_path):
+    """What its weights do not say stands in the text of its configuration."""
+    changes = {"use_causal_conv": False, "upsampling_ratios": [5, 4, 4], **AUDIOCRAFT[name]}
+    model = peers.encodec(sampling_rate=32_000, target_bandwidths=[2.4, 4.8], **changes)
+    torch.save(originals.audiocraft(model), tmp_path / "compression_state_dict.bin")
+    tokenizer = read_foreign(tmp_path / "compression_state_dict.bin")
+    assert tokenizer.spec.sample_rate_hz == 32_000
+    assert tokenizer.stride == (80,)
+    x = sound(3000)
+    encoded = model.encode(x, bandwidth=4.8)
+    tokens = tokenizer.encode(x)
+    assert torch.equal(tokens.indices, encoded.audio_codes[0].transpose(1, 2))
+    theirs = model.decode(encoded.audio_codes, encoded.audio_scales).audio_values[..., :3000]
+    ours = torch.stack(tokenizer.decode(tokens))
+    torch.testing.assert_close(ours, theirs.clamp(-1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("solver: musicgen", "no codec.*'musicgen'"),
+        ("seanet: [", "no YAML"),
+        ("seanet: !!python/object/apply:os.system [ls]", "no YAML"),
+        ("compression_model: encodec\nseanet: {causal: '${a}'}\na: '${a}'", "refer"),
+        ("compression_model: encodec\nseanet: {activation: Snake}", "activation.*'Snake'"),
+        ("compression_model: encodec\nseanet: {decoder: {n_filters: 3}}", "decoder.*n_filters"),
+        ("compression_model: encodec\nseanet: {}", "expected 'seanet.causal'"),
+    ],
+)
+def test_configurations_of_audiocraft_that_say_something_else(config, message):
+    checkpoint = originals.audiocraft(peers.encodec())
+    with pytest.raises(ConfigError, match=message):
+        audiocraft_from_original(config, checkpoint["best_state"])
 
 
 def test_dac(tmp_path):
@@ -152,12 +206,9 @@ def test_files_that_are_no_models(tmp_path, capsys):
 
 
 def test_models_that_cannot_be_converted_say_why():
-    from vqkit.tokenizers.converters import encodec_from_transformers
-
-    model = peers.encodec(norm_type="time_group_norm", use_causal_conv=False, audio_channels=2)
-    config = model.config.to_dict() | {"normalize": True, "chunk_length_s": 1.0}
-    with pytest.raises(ConfigError, match=r"normalises chunks of 1.0 s"):
-        encodec_from_transformers(config, model.state_dict())
+    config = peers.encodec().config.to_dict() | {"trim_right_ratio": 0.5}
+    with pytest.raises(ConfigError, match=r"trim_right_ratio 1 and .* got 0\.5"):
+        encodec_from_transformers(config, peers.encodec().state_dict())
     state = dict(peers.encodec().state_dict())
     del state["encoder.layers.0.conv.bias"]
     with pytest.raises(ConfigError, match=r"layers\.0\.conv\.bias"):

@@ -1,5 +1,6 @@
 """Models of other libraries <-> tokenizers, without running what they pickled."""
 
+from vqkit.tokenizers.converters.audiocraft import audiocraft_from_original
 from vqkit.tokenizers.converters.dac import (
     dac_from_original,
     dac_from_transformers,
@@ -8,6 +9,7 @@ from vqkit.tokenizers.converters.dac import (
 from vqkit.tokenizers.converters.encodec import (
     encodec_from_original,
     encodec_from_transformers,
+    encodec_to_original,
     encodec_to_transformers,
 )
 from vqkit.tokenizers.converters.mimi import (
@@ -19,11 +21,13 @@ from vqkit.tokenizers.converters.reading import read_foreign, write_transformers
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
 
 __all__ = [
+    "audiocraft_from_original",
     "dac_from_original",
     "dac_from_transformers",
     "dac_to_transformers",
     "encodec_from_original",
     "encodec_from_transformers",
+    "encodec_to_original",
     "encodec_to_transformers",
     "mimi_from_original",
     "mimi_from_transformers",

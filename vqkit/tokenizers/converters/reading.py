@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vqkit.errors import ConfigError
+from vqkit.tokenizers.converters.audiocraft import audiocraft_from_original
 from vqkit.tokenizers.converters.dac import (
     dac_from_original,
     dac_from_transformers,
@@ -117,7 +118,9 @@ def _from_file(path: Path) -> Tokenizer:
         raise ConfigError(f"Model {path}: expected a state dict, got {type(loaded).__name__}.")
     if "metadata" in loaded and "state_dict" in loaded:
         return dac_from_original(loaded["metadata"]["kwargs"], loaded["state_dict"])
-    return _of_state(loaded.get("state_dict", loaded.get("best_state", loaded)), path)
+    if "xp.cfg" in loaded:
+        return audiocraft_from_original(loaded["xp.cfg"], loaded["best_state"])
+    return _of_state(loaded.get("state_dict", loaded), path)
 
 
 def _of_state(state: State, path: Path) -> Tokenizer:
