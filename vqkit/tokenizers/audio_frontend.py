@@ -12,7 +12,7 @@ from vqkit.tokenizers.channel_policy import ChannelPolicy, MixChannels
 from vqkit.tokenizers.float_bits import float32_bits, float_of_bits
 from vqkit.tokenizers.frontend import Frontend, check_range
 from vqkit.tokenizers.level import Level
-from vqkit.tokenizers.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ
+from vqkit.tokenizers.spec import MAX_SAMPLE_RATE_HZ
 
 __all__ = ["GAIN_SIZE", "AudioFrontend"]
 
@@ -69,6 +69,7 @@ class AudioFrontend(Frontend):
         self.channel_policy = channel_policy or MixChannels()
         self.level = level
         self.codes_channels_alone = self.channel_policy.codes_alone
+        self.max_channels: int = self.channel_policy.max_channels
         self.further_sizes = () if level is None else (GAIN_SIZE,)
         if self.codes_channels_alone and channels != 1:
             raise ConfigError(
@@ -95,10 +96,10 @@ class AudioFrontend(Frontend):
             raise ConfigError(
                 f"Audio: expected a sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got {rate}."
             )
-        if media.ndim != 2 or not 0 < media.shape[0] <= MAX_CHANNELS:
+        if media.ndim != 2 or not 0 < media.shape[0] <= self.max_channels:
             raise ShapeError(
-                f"Audio: expected [channels, samples] with 1 to {MAX_CHANNELS} channels, got "
-                f"{list(media.shape)}."
+                f"Audio: expected [channels, samples] with 1 to {self.max_channels} channels for "
+                f"{type(self.channel_policy).__name__}, got {list(media.shape)}."
             )
         channels, samples = media.shape
         if samples:

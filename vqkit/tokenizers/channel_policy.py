@@ -7,7 +7,6 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from vqkit.errors import ShapeError
 from vqkit.shapes import Float
 from vqkit.tokenizers.spec import MAX_CHANNELS
 
@@ -38,18 +37,6 @@ class ChannelPolicy(ABC):
         self, coded: Float[Tensor, "coded samples"], num_channels: int
     ) -> Float[Tensor, "channels samples"]:
         """The channels of the sound, of which there were so many."""
-
-    def check(self, num_channels: int) -> None:
-        """Refuse a sound of more channels than the policy knows what to do with.
-
-        Raises:
-            ShapeError: There are more.
-        """
-        if num_channels > self.max_channels:
-            raise ShapeError(
-                f"{type(self).__name__}: expected a sound of at most {self.max_channels} channels, "
-                f"got {num_channels}. Take SplitChannels or MixChannels, or mix it before."
-            )
 
 
 @final
@@ -120,12 +107,7 @@ class MidSide(ChannelPolicy):
     def coded(
         self, sound: Float[Tensor, "channels samples"], num_channels: int
     ) -> Float[Tensor, "coded samples"]:
-        """Mid, side.
-
-        Raises:
-            ShapeError: More than two channels.
-        """
-        self.check(len(sound))
+        """Mid, side."""
         return self._turned(sound, 0.5)
 
     def restored(

@@ -24,6 +24,7 @@ class Frontend(ABC):
         sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
         codes_channels_alone: Whether the networks take each channel of a prepared item as an item.
         further_sizes: Names of the numbers that it keeps of an item beside the usual sizes.
+        max_channels: Most channels that a sound may have; None of media of a fixed number.
     """
 
     modality: str
@@ -32,6 +33,7 @@ class Frontend(ABC):
     sample_rate_hz: int | None = None
     codes_channels_alone: bool = False
     further_sizes: tuple[str, ...] = ()
+    max_channels: int | None = None
 
     @abstractmethod
     def prepare(
