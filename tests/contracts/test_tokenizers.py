@@ -113,7 +113,7 @@ def alone(policy: ChannelPolicy, level: Level) -> Tokenizer:
     frontend = AudioFrontend(8000, channel_policy=policy, level=level)
     quantizer = Residual(FSQ([5] * 4, symmetric=True, bound="clamp"), 2, level_scale=0.25)
     encoder, decoder = SEANetEncoder(**sizes), SEANetDecoder(**sizes)
-    return Tokenizer(frontend, encoder, quantizer, decoder, "alone", Chunking(20, 16))
+    return Tokenizer(frontend, encoder, quantizer, decoder, "alone", Chunking(400, 360))
 
 
 MAKERS = {

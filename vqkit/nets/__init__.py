@@ -12,7 +12,7 @@ from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
-from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
+from vqkit.nets.seanet import BidirectionalLSTM, SEANetDecoder, SEANetEncoder
 from vqkit.nets.stft_discriminators import (
     MultiBandSTFTDiscriminator,
     MultiResolutionDiscriminator,
@@ -23,6 +23,7 @@ from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
 
 __all__ = [
+    "BidirectionalLSTM",
     "CausalTransformer",
     "ConvStyle",
     "DACDecoder",

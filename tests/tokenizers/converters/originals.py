@@ -256,3 +256,48 @@ rvq:
   bins: {config.codebook_size}
 """
     return {"best_state": encodec(model), "xp.cfg": text, "version": "1.4.0", "exported": True}
+
+
+class BothWays(nn.Module):
+    """The LSTM of SpeechTokenizer's encoder: the input is added to each direction."""
+
+    def __init__(self, width, num_layers):
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, num_layers, bidirectional=True)
+
+    def forward(self, x):
+        frames = x.permute(2, 0, 1)
+        return (self.lstm(frames)[0] + frames.repeat(1, 1, 2)).permute(1, 2, 0)
+
+
+def speechtokenizer():
+    """An EnCodec with that encoder, and what SpeechTokenizer's files say of it."""
+    model = peers.encodec(use_causal_conv=False, num_lstm_layers=2, sampling_rate=16_000)
+    layers = model.encoder.layers
+    conv = layers[15].conv
+    width, dim, kernel = conv.in_channels, conv.out_channels, conv.kernel_size[0]
+    torch.manual_seed(0)
+    layers[13] = BothWays(width, 2)
+    # Twice the channels come in: padding, which is the module's around it, stays.
+    layers[15].conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(2 * width, dim, kernel))
+    state = encodec(model.eval()) | {"transform.weight": torch.ones(3, dim)}
+    config = {"sample_rate": 16_000, "activation": "ELU", "dilation_base": 2, "dimension": dim}
+    return model, config, state
+
+
+def vocos(decoder, num_bandwidths=2, row=1):
+    """State of Vocos whose decoder for one bandwidth is a ``VocosDecoder``."""
+    state = {}
+    for name, value in decoder.state_dict().items():
+        name = name.replace("head.linear.", "head.out.").replace("final_norm.", "final_layer_norm.")
+        if not name.startswith("head."):
+            name = f"backbone.{name}"
+        conditioned = re.fullmatch(r"(backbone\.(?:convnext\.\d+\.)?norm)\.(weight|bias)", name)
+        if conditioned:
+            part = {"weight": "scale", "bias": "shift"}[conditioned[2]]
+            table = torch.randn(num_bandwidths, len(value))
+            table[row] = value
+            state[f"{conditioned[1]}.{part}.weight"] = table
+        else:
+            state[name] = value
+    return state

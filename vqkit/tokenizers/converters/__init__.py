@@ -17,10 +17,16 @@ from vqkit.tokenizers.converters.mimi import (
     mimi_from_transformers,
     mimi_to_transformers,
 )
-from vqkit.tokenizers.converters.reading import read_foreign, write_transformers
+from vqkit.tokenizers.converters.reading import VocosChoice, read_foreign, write_transformers
+from vqkit.tokenizers.converters.speechtokenizer import (
+    speechtokenizer_from_original,
+    speechtokenizer_to_original,
+)
+from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
 
 __all__ = [
+    "VocosChoice",
     "audiocraft_from_original",
     "dac_from_original",
     "dac_from_transformers",
@@ -33,6 +39,9 @@ __all__ = [
     "mimi_from_transformers",
     "mimi_to_transformers",
     "read_foreign",
+    "speechtokenizer_from_original",
+    "speechtokenizer_to_original",
+    "vocos_from_original",
     "wavtokenizer_from_original",
     "write_transformers",
 ]

@@ -31,8 +31,10 @@ __all__ = [
     "assembled_encodec",
     "encodec_from_original",
     "encodec_from_transformers",
+    "encodec_parts",
     "encodec_to_original",
     "encodec_to_transformers",
+    "level_state",
     "padding_of",
 ]
 
@@ -113,10 +115,10 @@ def encodec_to_original(tokenizer: Tokenizer) -> dict[str, Tensor]:
     Raises:
         ConfigError: A tokenizer that is no EnCodec.
     """
-    encoder, decoder, levels, _ = _parts(tokenizer)
+    encoder, decoder, levels, _ = encodec_parts(tokenizer, "EnCodec")
     state = original_state("encoder", encoder) | original_state("decoder", decoder)
     for number, level in enumerate(levels):
-        state |= _level_state(level, f"quantizer.vq.layers.{number}._codebook")
+        state |= level_state(level, f"quantizer.vq.layers.{number}._codebook")
     return state
 
 
@@ -126,7 +128,7 @@ def encodec_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[
     Raises:
         ConfigError: A tokenizer that is no EnCodec.
     """
-    encoder, decoder, levels, frontend = _parts(tokenizer)
+    encoder, decoder, levels, frontend = encodec_parts(tokenizer, "EnCodec")
     style = encoder.style
     frame_rate = -(-frontend.sample_rate_hz // encoder.stride[0])
     bits = (levels[0].codebook_size - 1).bit_length()
@@ -150,7 +152,7 @@ def encodec_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[
         "use_causal_conv": style.causal,
         "pad_mode": "constant" if style.padding == "zero" else style.padding,
         "compress": encoder.compress,
-        "num_lstm_layers": encoder.num_lstm_layers,
+        "num_lstm_layers": _one_way_layers(encoder),
         "trim_right_ratio": 1.0,
         "codebook_size": levels[0].codebook_size,
         "codebook_dim": levels[0].dim,
@@ -166,8 +168,15 @@ def encodec_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[
         ]
         state |= folded if style.norm == "group" else unfold_weight_norm(folded, convolutions)
     for number, level in enumerate(levels):
-        state |= _level_state(level, f"quantizer.layers.{number}.codebook")
+        state |= level_state(level, f"quantizer.layers.{number}.codebook")
     return config, state
+
+
+def _one_way_layers(encoder: SEANetEncoder) -> int:
+    layers = encoder.num_lstm_layers
+    if not isinstance(layers, int):
+        raise ConfigError(f"EnCodec: expected an LSTM that runs forwards, got {layers}.")
+    return layers
 
 
 def padding_of(mode: str) -> Any:
@@ -203,9 +212,14 @@ def assembled_encodec(
     ).eval()
 
 
-def _parts(
-    tokenizer: Tokenizer,
+def encodec_parts(
+    tokenizer: Tokenizer, library: str
 ) -> tuple[SEANetEncoder, SEANetDecoder, list[VectorQuantizer], AudioFrontend]:
+    """Networks, levels and frontend of a tokenizer like EnCodec.
+
+    Raises:
+        ConfigError: It is no such tokenizer; names the library.
+    """
     encoder, decoder, quantizer = tokenizer.encoder, tokenizer.decoder, tokenizer.quantizer
     frontend = tokenizer.frontend
     if not (
@@ -215,16 +229,17 @@ def _parts(
         and isinstance(frontend, AudioFrontend)
     ):
         raise ConfigError(
-            "EnCodec: expected SEANet and a residual quantizer, got "
-            f"{type(encoder).__name__} and {type(quantizer).__name__}."
+            f"{library}: expected SEANet and a residual quantizer, got {type(encoder).__name__} "
+            f"and {type(quantizer).__name__}."
         )
     levels = [level for level in quantizer.levels if isinstance(level, VectorQuantizer)]
     if len(levels) != len(quantizer.levels):
-        raise ConfigError("EnCodec: expected levels of vectors, got others.")
+        raise ConfigError(f"{library}: expected levels of vectors, got others.")
     return encoder, decoder, levels, frontend
 
 
-def _level_state(level: VectorQuantizer, prefix: str) -> dict[str, Tensor]:
+def level_state(level: VectorQuantizer, prefix: str) -> dict[str, Tensor]:
+    """A level under the names that EnCodec has for it."""
     codes, counts = level.codebook.detach(), level.cluster_size
     return {
         f"{prefix}.embed": codes,

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.nets import ConvStyle, SEANetDecoder, SEANetEncoder
+from vqkit.nets import BidirectionalLSTM, ConvStyle, SEANetDecoder, SEANetEncoder
 from vqkit.nets.padded_conv import PaddedConv, PaddedTransposedConv
 from vqkit.tokenizers.converters.state import State, fold_weight_norm, split_weight_norm
 
-__all__ = ["ORIGINAL_SEANET", "original_state", "seanet_sizes", "sizes_of_config"]
+__all__ = ["ORIGINAL_SEANET", "lstm_layers", "original_state", "seanet_sizes", "sizes_of_config"]
 
 ORIGINAL_SEANET = (
     (r"^((?:.*\.)?(?:en|de)coder)\.model\.", r"\1.layers."),
@@ -77,7 +77,7 @@ def seanet_sizes(encoder: State, style: ConvStyle) -> dict[str, Any]:
         "num_blocks": len(blocks) // len(strided),
         "compress": narrow.shape[1] // narrow.shape[0],
         "learned_shortcut": any(".shortcut." in name for name in encoder),
-        "num_lstm_layers": sum(".lstm.weight_ih_l" in name for name in encoder),
+        "num_lstm_layers": lstm_layers(encoder),
         "style": style,
     }
 
@@ -100,3 +100,10 @@ def original_state(name: str, network: SEANetEncoder | SEANetDecoder) -> dict[st
         return flat
     weights = [key for key in flat if key.endswith(("conv.conv.weight", "convtr.convtr.weight"))]
     return split_weight_norm(flat, [key.removesuffix(".weight") for key in weights])
+
+
+def lstm_layers(network: State) -> int | BidirectionalLSTM:
+    """The LSTM of a network, by the names of its weights."""
+    names = [name for name in network if ".lstm.weight_ih_l" in name]
+    count = sum(not name.endswith("_reverse") for name in names)
+    return BidirectionalLSTM(count) if len(names) > count else count
