@@ -21,6 +21,7 @@ from vqkit.nets.stft_discriminators import (
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
+from vqkit.nets.xcodec import XCodecDecoder, XCodecEncoder
 
 __all__ = [
     "BidirectionalLSTM",
@@ -50,4 +51,6 @@ __all__ = [
     "VQGANDecoder",
     "VQGANEncoder",
     "VocosDecoder",
+    "XCodecDecoder",
+    "XCodecEncoder",
 ]

@@ -183,8 +183,8 @@ def test_speechtokenizer_there_and_back(tmp_path):
     assert torch.equal(read.encode(x).indices, tokens.indices)
     with pytest.raises(ConfigError, match=r"activation 'ELU'.*'Snake'"):
         speechtokenizer_from_original(config | {"activation": "Snake"}, state)
+    plain = encodec_from_transformers(*transformers_of(peers.encodec()))
     with pytest.raises(ConfigError, match="both directions"):
-        plain = encodec_from_transformers(*transformers_of(peers.encodec()))
         speechtokenizer_to_original(plain)
     with pytest.raises(ConfigError, match="runs forwards"):
         encodec_to_transformers(tokenizer)

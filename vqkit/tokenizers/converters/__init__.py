@@ -24,6 +24,7 @@ from vqkit.tokenizers.converters.speechtokenizer import (
 )
 from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 
 __all__ = [
     "VocosChoice",
@@ -44,4 +45,5 @@ __all__ = [
     "vocos_from_original",
     "wavtokenizer_from_original",
     "write_transformers",
+    "xcodec_from_transformers",
 ]

@@ -32,6 +32,7 @@ from vqkit.tokenizers.converters.speechtokenizer import speechtokenizer_from_ori
 from vqkit.tokenizers.converters.state import State
 from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 from vqkit.tokenizers.folder import CONFIG_FILE, WEIGHTS_FILE, replace_file
 from vqkit.tokenizers.tokenizer import Tokenizer
 
@@ -41,6 +42,7 @@ _FROM_TRANSFORMERS = {
     "encodec": encodec_from_transformers,
     "dac": dac_from_transformers,
     "mimi": mimi_from_transformers,
+    "xcodec": xcodec_from_transformers,
 }
 _TO_TRANSFORMERS = {
     "SEANetEncoder": encodec_to_transformers,
