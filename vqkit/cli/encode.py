@@ -12,10 +12,11 @@ from vqkit.cli.encode_dataset import (
     refuse_dataset_options,
     run_dataset,
 )
-from vqkit.cli.media import facts_of, finder_of, read_media, refuse_media_name
+from vqkit.cli.media import facts_of, finder_of, note_tracks, read_media, refuse_media_name
 from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
+    add_audio_track_option,
     add_batch_options,
     add_codebooks_option,
     add_media,
@@ -43,6 +44,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "into shards of tokens; the same command again goes on where it was interrupted.",
     )
     add_media(parser)
+    add_audio_track_option(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
@@ -95,7 +97,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        media = read_media(job.source, tokenizer, arguments.alpha)
+        media = read_media(job.source, tokenizer, arguments.alpha, arguments.audio_track)
+        note_tracks(media, printable(job.source.name), arguments.audio_track, console)
         tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
         tokens = tokens.first_codebooks(codebooks)
         info = write_tokens(

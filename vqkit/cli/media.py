@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.console import Console
 from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS
 from vqkit.cli.rates import rate_facts
 from vqkit.cli.sources import TOKEN_SUFFIX, Find, Source
@@ -25,6 +26,7 @@ __all__ = [
     "facts_of",
     "finder_of",
     "media_path",
+    "note_tracks",
     "output_format",
     "read_media",
     "refuse_media_name",
@@ -42,10 +44,12 @@ class Media:
     Attributes:
         tensor: ``[channels, *size]`` in [-1, 1].
         sample_rate_hz: None for what has none.
+        num_tracks: Sounds in the file, of which this is one.
     """
 
     tensor: "Tensor"
     sample_rate_hz: int | None = None
+    num_tracks: int = 1
 
 
 def finder_of(modality: str | None) -> tuple[Find, str]:
@@ -66,8 +70,16 @@ def finder_of(modality: str | None) -> tuple[Find, str]:
     return find, {"image": "images", "audio": "sounds"}.get(modality or "", "media")
 
 
-def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
+def read_media(
+    source: Source, tokenizer: "Tokenizer", alpha: Any, audio_track: int | None = None
+) -> Media:
     """Read what the tokenizer encodes.
+
+    Args:
+        source: The file.
+        tokenizer: Of one modality.
+        alpha: What transparent pixels are laid over.
+        audio_track: Which sound of a video, from 0; None for the first.
 
     Raises:
         MediaError: The file cannot be read.
@@ -88,9 +100,18 @@ def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
             f"{what} with vqkit decode."
         )
     if modality == "audio":
-        sound = read_audio(source.open())
-        return Media(sound.samples, sound.sample_rate_hz)
+        sound = read_audio(source.open(), audio_stream=audio_track or 0)
+        return Media(sound.samples, sound.sample_rate_hz, sound.num_streams)
     return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
+
+
+def note_tracks(media: Media, name: str, chosen: int | None, console: Console) -> None:
+    """Say that a file has other sounds than the one that was read, unless one was asked for."""
+    if media.num_tracks > 1 and chosen is None:
+        console.note(
+            f"{name}: it has {media.num_tracks} audio tracks, and track 0 is taken. Choose another "
+            "with --audio-track."
+        )
 
 
 def write_media(

@@ -10,6 +10,7 @@ __all__ = [
     "OUTPUT_FORMATS",
     "PICTURE_FORMATS",
     "Parser",
+    "add_audio_track_option",
     "add_batch_options",
     "add_codebooks_option",
     "add_media",
@@ -112,6 +113,22 @@ def add_media(parser: Parser, what: str = "image or audio files") -> None:
         default="white",
         help="what transparent pixels are laid over (default: white)",
     )
+
+
+def add_audio_track_option(parser: Parser) -> None:
+    """Which sound of a file that has several."""
+    parser.add_argument(
+        "--audio-track",
+        type=_track,
+        metavar="N",
+        help="which audio track of a video, from 0 (default: 0, and it is said if there are more)",
+    )
+
+
+def _track(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a number of a track from 0, got {text!r}")
+    return int(text)
 
 
 def add_token_files(parser: Parser) -> None:

@@ -8,7 +8,7 @@ from vqkit.tokenizers.codebook_file import CodebookFile, read_codebook, read_ind
 from vqkit.tokenizers.frontend import Frontend, ImageFrontend
 from vqkit.tokenizers.level import Level, LoudnessLevel, PeakLevel, RMSLevel
 from vqkit.tokenizers.media_part import MediaPart
-from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
+from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook, with_frontend
 from vqkit.tokenizers.spec import TokenizerSpec
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
@@ -40,4 +40,5 @@ __all__ = [
     "read_codebook",
     "read_index_map",
     "with_codebook",
+    "with_frontend",
 ]
