@@ -42,8 +42,7 @@ def converted(run: Run, models: Path, tmp_path: Path, source: str, *options: obj
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("channels", ["split", "mid-side"])
-@pytest.mark.parametrize("source", ["mix", "chunks"])
+@pytest.mark.parametrize(("source", "channels"), [("mix", "split"), ("chunks", "mid-side")])
 def test_a_folder_of_mono_and_stereo(
     run: Run, models: Path, sounds: Path, tmp_path: Path, source: str, channels: str
 ) -> None:
