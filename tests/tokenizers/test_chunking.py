@@ -1,6 +1,7 @@
 """Chunks against a plain way to cut and join, and what files and parts make of them."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -86,6 +87,33 @@ def test_chunks_are_encoded_alone_and_fade_into_each_other(chunking, samples):
     expected = joined(decoded, chunking.step_samples)[:samples].clamp(-1, 1)
     (found,) = model.decode(loads(dumps(tokens)))
     torch.testing.assert_close(found, expected[None], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunking", [CHUNKS, Chunking(200, 100), Chunking(120, 120, False)])
+@pytest.mark.parametrize("samples", [0, 1, 120, 200, 1234])
+def test_pieces_of_any_length_are_the_whole(chunking, samples):
+    """So hours of sound are coded with a chunk in memory."""
+    sound = noise(samples)[None] if samples else torch.zeros(1, 1, 0)
+    lengths = []
+
+    def networks(chunk):
+        lengths.append(chunk.shape[-1])
+        return (chunk[:, :, ::10].movedim(1, -1) * 100).long()
+
+    whole = chunking.encode([sound], networks)
+    assert max(lengths) <= chunking.chunk_samples
+    generator = torch.Generator().manual_seed(samples)
+    for _ in range(5):
+        sizes = torch.randint(0, 90, (100,), generator=generator).tolist()
+        cut = torch.cat([torch.zeros(1, dtype=torch.int64), torch.tensor(sizes).cumsum(0)])
+        bounds = [*cut.clamp(max=samples).tolist(), samples]
+        pieces = [sound[..., a:b] for a, b in pairwise(bounds)]
+        streams = chunking.encode(iter(pieces), networks)
+        assert streams.keys() == whole.keys()
+        assert all(torch.equal(streams[name], whole[name]) for name in whole)
+    decoded = list(chunking.decode(whole, samples, 10, lambda x: x[:, None, :, 0].float()))
+    assert len(decoded) == max(1, len(chunking.lengths(samples)))
+    assert all(piece.shape[-1] <= chunking.chunk_samples for piece in decoded)
 
 
 def test_a_chunk_does_not_depend_on_the_others():

@@ -1,10 +1,11 @@
 """Sounds in chunks that are encoded by themselves, for networks that look at the whole of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
@@ -90,27 +91,23 @@ class Chunking:
         return first, min(num_samples, last * self.step_samples + self.chunk_samples)
 
     def encode(
-        self, batch: Float[Tensor, "batch channels samples"], networks: Networks
+        self, pieces: Iterable[Float[Tensor, "batch channels samples"]], networks: Networks
     ) -> dict[str, Tensor]:
         """Indices of all chunks one after the other, ``[batch, frames, codebooks]``, and scales.
 
         Args:
-            batch: Sounds of one length.
-            networks: Waveforms to indices, where there is at least one sample.
+            pieces: Sounds of one length, whole or a piece after the other, at least one.
+            networks: Waveforms to indices, of no samples to no frames.
         """
         indices, scales = [], []
-        for number, length in enumerate(self.lengths(batch.shape[-1])):
-            start = number * self.step_samples
-            chunk = batch[..., start : start + length]
+        for chunk in self._cut(pieces):
             if self.normalises:
-                scale = chunk.mean(1).square().mean(-1).sqrt() + _SCALE_FLOOR
-                chunk = chunk / scale[:, None, None]
+                chunk, scale = _normalised(chunk)
                 scales.append(scale)
             indices.append(networks(chunk))
-        streams = {"tokens": torch.cat(indices, dim=1) if indices else networks(batch)}
+        streams = {"tokens": torch.cat(indices, dim=1)}
         if self.normalises:
-            kept = torch.stack(scales, dim=1) if scales else batch.new_zeros(len(batch), 0)
-            streams[SCALE_STREAM] = bytes_of(kept)
+            streams[SCALE_STREAM] = bytes_of(torch.cat(scales, dim=1))
         return streams
 
     def decode(
@@ -119,34 +116,59 @@ class Chunking:
         num_samples: int,
         stride: int,
         networks: Networks,
-    ) -> Float[Tensor, "batch channels samples"]:
-        """The sound of all chunks, each faded in and out, up to a frame longer than the original.
+    ) -> Iterator[Float[Tensor, "batch channels samples"]]:
+        """The sound of all chunks in pieces, each as soon as nothing more is added to it.
+
+        Joined they are up to a frame longer than the original.
 
         Args:
             streams: As :meth:`encode` gives them.
             num_samples: Of the sound that was encoded.
             stride: Samples per frame.
-            networks: Indices to waveforms.
+            networks: Indices to waveforms, of no frames to no samples.
 
         Raises:
             ShapeError: Scales that are no positive numbers.
         """
-        indices = streams["tokens"]
-        chunks = self._decoded(indices, num_samples, stride, networks)
-        if self.normalises:
+        chunks = self._decoded(streams["tokens"], num_samples, stride, networks)
+        if self.normalises and num_samples:
             scales = _known(floats_of_bytes(streams[SCALE_STREAM]))
             scaled = zip(chunks, scales.unbind(1), strict=True)
             chunks = (chunk * scale[:, None, None] for chunk, scale in scaled)
-        return _overlapped(chunks, self.step_samples) if num_samples else networks(indices)
+        return _overlapped(chunks, self.step_samples)
+
+    def _cut(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Chunks as soon as all of their samples are there; of no samples one of none."""
+        waiting: Tensor | None = None
+        is_empty = True
+        for piece in pieces:
+            waiting = piece if waiting is None else torch.cat([waiting, piece], dim=-1)
+            while waiting.shape[-1] >= self.chunk_samples:
+                yield waiting[..., : self.chunk_samples]
+                waiting, is_empty = waiting[..., self.step_samples :], False
+        assert waiting is not None
+        while waiting.shape[-1] or is_empty:
+            yield waiting
+            waiting, is_empty = waiting[..., self.step_samples :], False
 
     def _decoded(
         self, indices: Tensor, num_samples: int, stride: int, networks: Networks
     ) -> Iterator[Tensor]:
         begin = 0
-        for length in self.lengths(num_samples):
+        for length in self.lengths(num_samples) or [0]:
             end = begin - (-length // stride)
             yield networks(indices[:, begin:end])
             begin = end
+
+
+def _normalised(
+    chunk: Float[Tensor, "batch channels samples"],
+) -> tuple[Float[Tensor, "batch channels samples"], Float[Tensor, "batch scales"]]:
+    """A chunk of level 1, and its level; of no samples there is none."""
+    if not chunk.shape[-1]:
+        return chunk, chunk.new_zeros(len(chunk), 0)
+    scale = chunk.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + _SCALE_FLOOR
+    return chunk / scale, scale[:, 0]
 
 
 def _known(scales: Float[Tensor, "batch chunks"]) -> Float[Tensor, "batch chunks"]:
@@ -165,32 +187,26 @@ def _known(scales: Float[Tensor, "batch chunks"]) -> Float[Tensor, "batch chunks
     return torch.where(is_lost, torch.where(num_known > 0, mean, _USUAL_SCALE), scales)
 
 
-def _overlapped(chunks: Iterator[Tensor], step_samples: int) -> Float[Tensor, "batch channels n"]:
+def _overlapped(
+    chunks: Iterator[Tensor], step_samples: int
+) -> Iterator[Float[Tensor, "batch channels n"]]:
     """Chunks under triangles as long as the first, over the sum of these.
 
     Where two overlap, one fades linearly into the other; where there is one alone, it is itself.
     """
-    finished: list[Tensor] = []
-    begun: tuple[Tensor, Tensor] | None = None
-    triangle = torch.empty(0)
+    first = next(chunks)
+    ramp = torch.linspace(0, 1, first.shape[-1] + 2, device=first.device)[1:-1]
+    triangle = 0.5 - (ramp - 0.5).abs()
+    total, weights = triangle * first, triangle
     for chunk in chunks:
-        if begun is None:
-            ramp = torch.linspace(0, 1, chunk.shape[-1] + 2, device=chunk.device)[1:-1]
-            triangle = 0.5 - (ramp - 0.5).abs()
+        yield total[..., :step_samples] / weights[:step_samples]
         weight = triangle[: chunk.shape[-1]]
-        weighted = weight * chunk
-        if begun is not None:
-            total, weights = begun
-            finished.append(total[..., :step_samples] / weights[:step_samples])
-            weighted = _added(total[..., step_samples:], weighted)
-            weight = _added(weights[step_samples:], weight)
-        begun = weighted, weight
-    assert begun is not None
-    return torch.cat([*finished, begun[0] / begun[1]], dim=-1)
+        total = _added(total[..., step_samples:], weight * chunk)
+        weights = _added(weights[step_samples:], weight)
+    yield total / weights
 
 
 def _added(tail: Tensor, head: Tensor) -> Tensor:
     """The sum of two arrays that begin together, as long as the longer one."""
     length = max(tail.shape[-1], head.shape[-1])
-    padded = [torch.nn.functional.pad(x, (0, length - x.shape[-1])) for x in (tail, head)]
-    return padded[0] + padded[1]
+    return F.pad(tail, (0, length - tail.shape[-1])) + F.pad(head, (0, length - head.shape[-1]))

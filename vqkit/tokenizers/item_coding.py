@@ -1,6 +1,6 @@
 """What of a prepared item the networks take at a time, and how their tokens make one grid."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -32,21 +32,34 @@ class ItemCoding:
     chunking: Chunking | None = None
 
     def encode(
-        self, batch: Float[Tensor, "batch channels *size"], networks: Networks
+        self, pieces: Iterable[Float[Tensor, "batch channels *size"]], networks: Networks
     ) -> dict[str, Tensor]:
-        """Indices ``[batch, *grid, codebooks]`` by the name of their stream."""
+        """Indices ``[batch, *grid, codebooks]`` by the name of their stream.
+
+        Args:
+            pieces: Items of one size. Where they are encoded in chunks, their pieces may come one
+                after the other.
+            networks: Media to indices.
+        """
         if not self.codes_alone:
-            return self._encode(batch, networks)
-        streams = self._encode(batch.flatten(0, 1)[:, None], networks)
+            return self._encode(pieces, networks)
+        num_channels = 0
+
+        def alone() -> Iterator[Tensor]:
+            nonlocal num_channels
+            for piece in pieces:
+                num_channels = piece.shape[1]
+                yield piece.flatten(0, 1)[:, None]
+
         return {
-            name: indices.unflatten(0, batch.shape[:2]).movedim(1, 2).contiguous()
-            for name, indices in streams.items()
+            name: indices.unflatten(0, (-1, num_channels)).movedim(1, 2).contiguous()
+            for name, indices in self._encode(alone(), networks).items()
         }
 
     def decode(
         self, streams: Mapping[str, Tensor], num_samples: int, stride: int, networks: Networks
-    ) -> Float[Tensor, "channels *size"]:
-        """The inverse, for one item.
+    ) -> Iterator[Float[Tensor, "channels *size"]]:
+        """The inverse, for one item: what it decodes to, in pieces where it was cut in chunks.
 
         Args:
             streams: Indices ``[1, *grid, codebooks]``.
@@ -54,22 +67,23 @@ class ItemCoding:
             stride: Samples per position.
             networks: Indices to media.
         """
-        if not self.codes_alone:
-            return self._decode(streams, num_samples, stride, networks)[0]
-        alone = {name: indices.movedim(2, 1).flatten(0, 1) for name, indices in streams.items()}
-        return self._decode(alone, num_samples, stride, networks).flatten(0, 1)
+        if self.codes_alone:
+            streams = {name: x.movedim(2, 1).flatten(0, 1) for name, x in streams.items()}
+        for piece in self._decode(streams, num_samples, stride, networks):
+            yield piece.flatten(0, 1)
 
-    def _encode(self, batch: Tensor, networks: Networks) -> dict[str, Tensor]:
+    def _encode(self, pieces: Iterable[Tensor], networks: Networks) -> dict[str, Tensor]:
         if self.chunking is not None:
-            return self.chunking.encode(batch, networks)
-        return {"tokens": networks(batch)}
+            return self.chunking.encode(pieces, networks)
+        (whole,) = pieces
+        return {"tokens": networks(whole)}
 
     def _decode(
         self, streams: Mapping[str, Tensor], num_samples: int, stride: int, networks: Networks
-    ) -> Tensor:
-        if self.chunking is not None:
-            return self.chunking.decode(streams, num_samples, stride, networks)
-        return networks(streams["tokens"])
+    ) -> Iterator[Tensor]:
+        if self.chunking is None:
+            return iter([networks(streams["tokens"])])
+        return self.chunking.decode(streams, num_samples, stride, networks)
 
 
 def check_coding(coding: ItemCoding, frontend: Frontend, quantizer: Quantizer) -> None:

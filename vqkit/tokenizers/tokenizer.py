@@ -358,7 +358,7 @@ class Tokenizer(nn.Module):
         return reconstruction
 
     def _encode_padded(self, batch: Tensor) -> dict[str, Tensor]:
-        return self._coding.encode(batch, self._encode_whole)
+        return self._coding.encode([batch], self._encode_whole)
 
     def _encode_whole(self, batch: Tensor) -> Tensor:
         if batch.numel() == 0:  # a sound of no length: networks take one sample at least
@@ -370,7 +370,8 @@ class Tokenizer(nn.Module):
     def _decode_item(self, item: Tokens) -> Tensor:
         streams = {name: stream.indices for name, stream in item.streams.items()}
         num_samples = self.spec.extents(item.media[0]).get("time", 0)
-        return self._coding.decode(streams, num_samples, self.stride[0], self._decode_whole)
+        pieces = self._coding.decode(streams, num_samples, self.stride[0], self._decode_whole)
+        return torch.cat(list(pieces), dim=-1)
 
     def _decode_whole(self, indices: Tensor) -> Tensor:
         if indices.numel() == 0:
