@@ -100,6 +100,7 @@ def test_model_as_json(run: Run, model: Path) -> None:
         "nominal_bits_per_pixel": 9 / 64,
         "nominal_bits_per_second": None,
         "sample_rate_hz": None,
+        "chunking": None,
         "parts": {
             "frontend": "vqkit.tokenizers.ImageFrontend",
             "encoder": "tests.cli.tiny.BlockMeans",

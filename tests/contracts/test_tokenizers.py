@@ -21,7 +21,18 @@ from vqkit.nets import (
 )
 from vqkit.quantizers import FSQ, Factorized, MultiScaleResidual, Residual
 from vqkit.testing import check_tokenizer, tokenizer_checks
-from vqkit.tokenizers import AudioFrontend, ImageFrontend, Tokenizer
+from vqkit.tokenizers import (
+    AudioFrontend,
+    ChannelPolicy,
+    Chunking,
+    ImageFrontend,
+    Level,
+    LoudnessLevel,
+    MidSide,
+    RMSLevel,
+    SplitChannels,
+    Tokenizer,
+)
 
 
 def fast(channels: int = 3) -> Tokenizer:
@@ -96,7 +107,18 @@ def stereo() -> Tokenizer:
     return Tokenizer(AudioFrontend(8000, 2), encoder, Factorized(FSQ([5, 5]), 4), decoder, "stereo")
 
 
+def alone(policy: ChannelPolicy, level: Level) -> Tokenizer:
+    """Channels by themselves, in chunks, at one level."""
+    sizes = {"dim": 4, "num_filters": 4, "strides": (2, 3), "num_lstm_layers": 1}
+    frontend = AudioFrontend(8000, channel_policy=policy, level=level)
+    quantizer = Residual(FSQ([5] * 4, symmetric=True, bound="clamp"), 2, level_scale=0.25)
+    encoder, decoder = SEANetEncoder(**sizes), SEANetDecoder(**sizes)
+    return Tokenizer(frontend, encoder, quantizer, decoder, "alone", Chunking(400, 360))
+
+
 MAKERS = {
+    "split": lambda: alone(SplitChannels(), LoudnessLevel()),
+    "mid and side": lambda: alone(MidSide(), RMSLevel()),
     "encodec": encodec,
     "dac": dac,
     "mimi": mimi,

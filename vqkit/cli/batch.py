@@ -85,9 +85,10 @@ class BatchOutcome:
         """Bits per pixel, or of sounds bits per second, and how much faster they were than time."""
         if self.media_seconds is None:
             return {"bits_per_pixel": self.bits_per_pixel}
-        size_bytes = self.total("size_bytes")
+        size_bytes, seconds = self.total("size_bytes"), self.media_seconds
         return {
-            "bits_per_second": 8 * size_bytes / self.media_seconds if size_bytes else None,
+            # Sounds without any sample last no time at all.
+            "bits_per_second": 8 * size_bytes / seconds if size_bytes and seconds else None,
             "times_real_time": self.media_seconds / max(self.seconds, 1e-9),
         }
 

@@ -16,6 +16,7 @@ from vqkit.cli.media import encode_media, facts_of, finder_of, refuse_media_name
 from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
+    add_audio_track_option,
     add_batch_options,
     add_chunk_option,
     add_codebooks_option,
@@ -44,6 +45,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "into shards of tokens; the same command again goes on where it was interrupted.",
     )
     add_media(parser)
+    add_audio_track_option(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
@@ -97,7 +99,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        tokens = encode_media(job.source, tokenizer, arguments.alpha, arguments.chunk_seconds)
+        tokens = encode_media(job.source, tokenizer, arguments, console)
         tokens = tokens.first_codebooks(codebooks)
         info = write_tokens(
             tokens,

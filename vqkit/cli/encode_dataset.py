@@ -117,6 +117,8 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
             raise UsageError(
                 f"{_flag(name)}: a data set goes where --dataset says, never over one."
             )
+    if arguments.audio_track is not None:
+        raise UsageError("--audio-track: a data set is made of the first track of every file.")
     if len(arguments.media) != 1:
         raise UsageError(
             f"--dataset: expected one folder, list or Parquet file, got {len(arguments.media)}. "

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,7 @@ def _describe_model(folder: Path) -> dict[str, Any]:
         "nominal_bits_per_pixel": spec.bits_per_pixel,
         "nominal_bits_per_second": spec.bits_per_second,
         "sample_rate_hz": spec.sample_rate_hz,
+        "chunking": None if spec.chunking is None else asdict(spec.chunking),
         "weights_bytes": weights.stat().st_size if weights.is_file() else None,
         "parts": {
             name: part["_target_"]
@@ -183,6 +185,8 @@ def _lines(name: str, facts: dict[str, Any]) -> list[str]:
 
 def _rows(facts: dict[str, Any]) -> dict[str, str]:
     """The facts in the words of a reader."""
+    from vqkit.tokenizers.spec import CHANNEL_AXIS
+
     head = {"kind": facts["kind"], "model": f"{facts['model']} ({facts['fingerprint']})"}
     if facts["kind"] == "model":
         sizes = facts["codebook_sizes"]
@@ -202,12 +206,19 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         if facts["nominal_bits_per_second"] is not None:
             rows["media"] += f", {facts['sample_rate_hz']} Hz"
             rows["rate"] += f", {facts['nominal_bits_per_second'] / 1000:.3f} kbit/s"
+            if CHANNEL_AXIS in facts["axes"]:
+                rows["media"] = f"audio, any channels, each alone, {facts['sample_rate_hz']} Hz"
+                rows["rate"] += " for each channel"
+        if facts["chunking"] is not None:
+            rows["chunks"] = (
+                f"of {facts['chunking']['chunk_samples']} samples, one every "
+                f"{facts['chunking']['step_samples']}"
+            )
         return rows
     rows = {
         **head,
         "model here": facts["model_path"] or "no",
-        "media": f"{facts['modality']}, "
-        + ", ".join(f"{k} {v}" for k, v in facts["media"].items()),
+        "media": f"{facts['modality']}, " + _media_words(facts["media"]),
     }
     for stream in facts["streams"]:
         sizes = stream["codebook_sizes"]
@@ -225,6 +236,17 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         rows["rate"] = f"{rate} ({rate_words(nominal)} nominal)"
     rows["token hash"] = facts["token_hash"]
     return rows
+
+
+def _media_words(media: dict[str, int]) -> str:
+    from vqkit.tokenizers.audio_frontend import GAIN_SIZE
+    from vqkit.tokenizers.float_bits import float_of_bits
+
+    words = [f"{name} {size}" for name, size in media.items() if name != GAIN_SIZE]
+    if GAIN_SIZE in media:
+        gain_db = 20 * math.log10(float_of_bits(media[GAIN_SIZE], "gain"))
+        words.append(f"gain {gain_db:+.2f} dB")
+    return ", ".join(words)
 
 
 def _rate_rows(facts: dict[str, Any]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """Reading and writing media for a tokenizer: the one place that knows of modalities."""
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.console import Console, printable
 from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS
 from vqkit.cli.rates import rate_facts
 from vqkit.cli.sources import TOKEN_SUFFIX, Find, Source
@@ -27,6 +29,7 @@ __all__ = [
     "facts_of",
     "finder_of",
     "media_path",
+    "note_tracks",
     "output_format",
     "read_media",
     "refuse_media_name",
@@ -44,10 +47,12 @@ class Media:
     Attributes:
         tensor: ``[channels, *size]`` in [-1, 1].
         sample_rate_hz: None for what has none.
+        num_tracks: Sounds in the file, of which this is one.
     """
 
     tensor: "Tensor"
     sample_rate_hz: int | None = None
+    num_tracks: int = 1
 
 
 def finder_of(modality: str | None) -> tuple[Find, str]:
@@ -68,8 +73,16 @@ def finder_of(modality: str | None) -> tuple[Find, str]:
     return find, {"image": "images", "audio": "sounds"}.get(modality or "", "media")
 
 
-def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
+def read_media(
+    source: Source, tokenizer: "Tokenizer", alpha: Any, audio_track: int | None = None
+) -> Media:
     """Read what the tokenizer encodes.
+
+    Args:
+        source: The file.
+        tokenizer: Of one modality.
+        alpha: What transparent pixels are laid over.
+        audio_track: Which sound of a video, from 0; None for the first.
 
     Raises:
         MediaError: The file cannot be read.
@@ -78,25 +91,44 @@ def read_media(source: Source, tokenizer: "Tokenizer", alpha: Any) -> Media:
     from vqkit.media import read_audio, read_image
 
     if _checked_modality(source, tokenizer) == "audio":
-        sound = read_audio(source.open())
-        return Media(sound.samples, sound.sample_rate_hz)
+        sound = read_audio(source.open(), audio_stream=audio_track or 0)
+        return Media(sound.samples, sound.sample_rate_hz, sound.num_streams)
     return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
 
 
 def encode_media(
-    source: Source, tokenizer: "Tokenizer", alpha: Any, chunk_seconds: float
+    source: Source, tokenizer: "Tokenizer", arguments: argparse.Namespace, console: Console
 ) -> "Tokens":
     """Read a file and encode it; a sound as it is read, chunk by chunk.
+
+    Args:
+        source: The file.
+        tokenizer: Of one modality.
+        arguments: With ``alpha``, ``audio_track`` and ``chunk_seconds``.
+        console: Where it is said that a file has further sounds.
 
     Raises:
         MediaError: The file cannot be read.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
     if _checked_modality(source, tokenizer) != "audio":
-        return tokenizer.encode([read_media(source, tokenizer, alpha).tensor])
-    from vqkit.facade import encode
+        return tokenizer.encode([read_media(source, tokenizer, arguments.alpha).tensor])
+    from vqkit.facade import encode_sound
+    from vqkit.media import AudioReader
 
-    return encode(source.open(), tokenizer, chunk_seconds=chunk_seconds)
+    track = arguments.audio_track
+    with AudioReader(source.open(), audio_stream=track or 0) as reader:
+        note_tracks(reader.info.num_streams, printable(source.name), track, console)
+        return encode_sound(reader, tokenizer, arguments.chunk_seconds)
+
+
+def note_tracks(num_tracks: int, name: str, chosen: int | None, console: Console) -> None:
+    """Say that a file has other sounds than the one that is read, unless one was asked for."""
+    if num_tracks > 1 and chosen is None:
+        console.note(
+            f"{name}: it has {num_tracks} audio tracks, and track 0 is taken. Choose another "
+            "with --audio-track."
+        )
 
 
 def decode_to(
@@ -104,7 +136,7 @@ def decode_to(
     tokenizer: "Tokenizer",
     target: Target,
     format: str | None,
-    chunk_seconds: float,
+    chunk_seconds: float | None,
 ) -> None:
     """Decode one item and write it; a sound as it is decoded, chunk by chunk.
 

@@ -10,6 +10,7 @@ __all__ = [
     "OUTPUT_FORMATS",
     "PICTURE_FORMATS",
     "Parser",
+    "add_audio_track_option",
     "add_batch_options",
     "add_chunk_option",
     "add_codebooks_option",
@@ -116,6 +117,22 @@ def add_media(parser: Parser, what: str = "image or audio files") -> None:
     )
 
 
+def add_audio_track_option(parser: Parser) -> None:
+    """Which sound of a file that has several."""
+    parser.add_argument(
+        "--audio-track",
+        type=_track,
+        metavar="N",
+        help="which audio track of a video, from 0 (default: 0, and it is said if there are more)",
+    )
+
+
+def _track(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a number of a track from 0, got {text!r}")
+    return int(text)
+
+
 def add_token_files(parser: Parser) -> None:
     """Token files and folders of them."""
     parser.add_names(
@@ -202,10 +219,10 @@ def add_chunk_option(parser: Parser, verb: str) -> None:
     parser.add_argument(
         "--chunk-seconds",
         type=seconds,
-        default=2.0,
         metavar="S",
         help=f"{verb} longer sounds in chunks of S seconds, in memory that does not grow with the "
-        "sound; the model's state goes from chunk to chunk, and inf is one chunk (default: 2)",
+        "sound; the model's state goes from chunk to chunk, and inf is one chunk (default: 2 on a "
+        "CPU, 60 on a GPU)",
     )
 
 

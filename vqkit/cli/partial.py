@@ -63,9 +63,11 @@ def decode_part(
     tokenizer = models.maker_of(info)
     part = MediaPart.of(tokenizer.spec, info.media, ranges, _CONTEXT)
     resources = models.resources_of(tokenizer)
-    stream = read_part(content, part.grid, codebooks=codebooks, resources=resources)
+    streams = {"tokens": read_part(content, part.grid, codebooks=codebooks, resources=resources)}
+    for name in tokenizer.spec.side_streams:
+        streams[name] = read_part(content, part.side, stream=name, resources=resources)
     size = _whole(tokenizer.spec, info.media, part.size)
-    tokens = Tokens({"tokens": stream}, (size,), info.modality, info.tokenizer, info.fingerprint)
+    tokens = Tokens(streams, (size,), info.modality, info.tokenizer, info.fingerprint)
     facts = {**facts_of(info), "part": {axis: list(bounds) for axis, bounds in ranges.items()}}
     return part.cut(tokenizer.decode(tokens)[0]), size, tokenizer, facts
 
@@ -114,12 +116,15 @@ def _whole(
     spec: "TokenizerSpec", media: Mapping[str, int], extents: Mapping[str, int]
 ) -> dict[str, int]:
     """Sizes of media that are as large as ``extents`` says, in what the networks take."""
+    from vqkit.tokenizers.spec import CHANNEL_AXIS
+
     if spec.sample_rate_hz is None:
         return {**media, **extents}
     return {
+        **media,
         "samples": extents["time"],
         "sample_rate_hz": spec.sample_rate_hz,
-        "channels": media.get("channels", spec.channels),
+        "channels": media.get("channels", extents.get(CHANNEL_AXIS, spec.channels)),
     }
 
 

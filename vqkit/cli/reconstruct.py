@@ -13,6 +13,7 @@ from vqkit.cli.media import (
     facts_of,
     finder_of,
     media_path,
+    note_tracks,
     output_format,
     read_media,
     write_media,
@@ -20,6 +21,7 @@ from vqkit.cli.media import (
 from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
     Parser,
+    add_audio_track_option,
     add_batch_options,
     add_codebooks_option,
     add_media,
@@ -47,6 +49,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "the file).",
     )
     add_media(parser)
+    add_audio_track_option(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
@@ -81,7 +84,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        media = read_media(job.source, tokenizer, arguments.alpha)
+        media = read_media(job.source, tokenizer, arguments.alpha, arguments.audio_track)
+        note_tracks(media.num_tracks, printable(job.source.name), arguments.audio_track, console)
         tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
         data = dumps(tokens.first_codebooks(codebooks))
         decoded = tokenizer.decode(loads(data))[0].cpu()

@@ -31,11 +31,13 @@ class Audio:
         samples: float32 [channels, samples] in [-1, 1].
         sample_rate_hz: sample rate.
         metadata: title, artist, album, comment, date, genre ... as far as there are any.
+        num_streams: audio tracks in the file, of which this is one.
     """
 
     samples: Tensor
     sample_rate_hz: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    num_streams: int = 1
 
 
 def read_audio(
@@ -93,7 +95,7 @@ def read_audio(
             reader.seek(round(start_seconds * reader.sample_rate_hz))
         num_missing = None if seconds is None else round(seconds * reader.sample_rate_hz)
         samples = _joined(reader, num_missing, max_values, name_of(source))
-        return Audio(samples, reader.sample_rate_hz, reader.metadata)
+        return Audio(samples, reader.sample_rate_hz, reader.metadata, reader.info.num_streams)
 
 
 def audio_info(source: MediaSource, *, audio_stream: int = 0) -> AudioInfo:

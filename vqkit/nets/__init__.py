@@ -12,7 +12,7 @@ from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
-from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
+from vqkit.nets.seanet import BidirectionalLSTM, SEANetDecoder, SEANetEncoder
 from vqkit.nets.stft_discriminators import (
     MultiBandSTFTDiscriminator,
     MultiResolutionDiscriminator,
@@ -23,8 +23,10 @@ from vqkit.nets.streaming import open_stream
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
+from vqkit.nets.xcodec import XCodecDecoder, XCodecEncoder
 
 __all__ = [
+    "BidirectionalLSTM",
     "CausalTransformer",
     "ConvStyle",
     "DACDecoder",
@@ -52,5 +54,7 @@ __all__ = [
     "VQGANDecoder",
     "VQGANEncoder",
     "VocosDecoder",
+    "XCodecDecoder",
+    "XCodecEncoder",
     "open_stream",
 ]

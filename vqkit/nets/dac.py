@@ -1,7 +1,8 @@
 """The encoder and decoder of the Descript Audio Codec: convolutions and Snake activations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from vqkit.errors import ConfigError
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer
 from vqkit.nets.padded_conv import trained_weight
+from vqkit.nets.ragged import RaggedConv1d, RaggedConvTranspose1d
 from vqkit.nets.stream import PointwiseStream, ResidualStream, Span, Stream
 from vqkit.nets.streaming import open_stream
-from vqkit.nets.ragged import RaggedConv1d, RaggedConvTranspose1d
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float, Int
 
@@ -171,7 +172,7 @@ class DACEncoder(nn.Module):
 
 
 class DACDecoder(nn.Module):
-    """Latent frames to waveform in [-1, 1]: wider than the encoder, and mirrored.
+    """Latent frames to waveform: wider than the encoder, and mirrored.
 
     Args:
         out_channels: Channels of the media.
@@ -179,6 +180,9 @@ class DACDecoder(nn.Module):
         num_filters: Channels of the first layer; they halve per stride.
         strides: As in the encoder and in its order: the one at the rate of the media first.
         weight_norm: Normalise weights, for training.
+        bounded: Whether the output goes through tanh.
+        whole_strides: Whether transposed convolutions give all samples of odd strides too, which
+            are zeros at the end otherwise. X-Codec has these and no bound.
 
     Raises:
         ConfigError: Sizes below 1, or a width that cannot be halved so often.
@@ -189,6 +193,7 @@ class DACDecoder(nn.Module):
     """
 
     takes_lengths = True
+    ADDED_ARGUMENTS: ClassVar[Mapping[str, Any]] = {"bounded": True, "whole_strides": False}
 
     def __init__(
         self,
@@ -197,6 +202,8 @@ class DACDecoder(nn.Module):
         num_filters: int = 1536,
         strides: Sequence[int] = (2, 4, 8, 8),
         weight_norm: bool = True,
+        bounded: bool = True,
+        whole_strides: bool = False,
     ) -> None:
         super().__init__()
         _check(out_channels, dim, num_filters, strides)
@@ -210,6 +217,8 @@ class DACDecoder(nn.Module):
         self.num_filters = num_filters
         self.strides = tuple(strides)
         self.weight_norm = weight_norm
+        self.bounded = bounded
+        self.whole_strides = whole_strides
         self.stride = (prod(strides),)
 
         layers: list[nn.Module] = [_conv(dim, num_filters, 7, weight_norm, padding=3)]
@@ -217,11 +226,12 @@ class DACDecoder(nn.Module):
             width = num_filters >> (stage + 1)
             layers += [
                 Snake(num_filters >> stage),
-                _transposed(num_filters >> stage, width, stride, weight_norm),
+                _transposed(num_filters >> stage, width, stride, weight_norm, whole_strides),
                 *(_ResidualUnit(width, dilation, weight_norm) for dilation in _DILATIONS),
             ]
         width = num_filters >> len(self.strides)
-        layers += [Snake(width), _conv(width, out_channels, 7, weight_norm, padding=3), nn.Tanh()]
+        layers += [Snake(width), _conv(width, out_channels, 7, weight_norm, padding=3)]
+        layers.append(nn.Tanh() if bounded else nn.Identity())
         self.layers = LayerSequence(*layers)
 
     @property
@@ -343,9 +353,16 @@ def _conv(
     return weight_norm(conv) if normed else conv
 
 
-def _transposed(in_width: int, out_width: int, stride: int, normed: bool) -> nn.Module:
+def _transposed(
+    in_width: int, out_width: int, stride: int, normed: bool, is_whole: bool
+) -> nn.Module:
     conv = RaggedConvTranspose1d(
-        in_width, out_width, 2 * stride, stride=stride, padding=_rounded_half(stride)
+        in_width,
+        out_width,
+        2 * stride,
+        stride=stride,
+        padding=_rounded_half(stride),
+        output_padding=stride % 2 if is_whole else 0,
     )
     return weight_norm(conv) if normed else conv
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.nets.conv_stream import TransposedConvStream
-from vqkit.nets.stream import Span, Stream
 from vqkit.nets.lengths import Lengths, TimeLayer
+from vqkit.nets.stream import Span, Stream
 from vqkit.shapes import Float
 
 __all__ = ["ISTFTHead"]

@@ -5,11 +5,12 @@ convolution), so that reading one is a change of names.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf, prod
 
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer, through
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
 from vqkit.nets.stream import ResidualStream, Span, Stream
@@ -17,27 +18,62 @@ from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float, Int
 
-__all__ = ["SEANetDecoder", "SEANetEncoder"]
+__all__ = ["BidirectionalLSTM", "SEANetDecoder", "SEANetEncoder"]
 
 _DILATION_GROWTH = 2
+
+
+@dataclass(frozen=True)
+class BidirectionalLSTM:
+    """Layers of an LSTM that runs in both directions (SpeechTokenizer, arXiv 2308.16692).
+
+    A frame then depends on all frames. What both directions give lies side by side, so that the
+    next layer has twice the channels.
+
+    Args:
+        num_layers: At least one.
+
+    Raises:
+        ConfigError: ``num_layers < 1``.
+    """
+
+    num_layers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse what is no LSTM."""
+        if self.num_layers < 1:
+            raise ConfigError(f"BidirectionalLSTM: expected layers >= 1, got {self.num_layers}.")
 
 
 class _SkipLSTM(nn.Module):
     """An LSTM over time, beside a connection around it."""
 
-    def __init__(self, width: int, num_layers: int) -> None:
+    def __init__(self, width: int, layers: int | BidirectionalLSTM) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(width, width, num_layers)
+        num_layers = layers if isinstance(layers, int) else layers.num_layers
+        self.num_directions = 1 if isinstance(layers, int) else 2
+        self.lstm = nn.LSTM(width, width, num_layers, bidirectional=self.num_directions == 2)
+        self.out_width = width * self.num_directions
 
     def forward(
         self, x: Float[Tensor, "batch width frames"]
-    ) -> Float[Tensor, "batch width frames"]:
-        """Same shape."""
+    ) -> Float[Tensor, "batch out_width frames"]:
+        """As many channels for each direction."""
         frames = x.permute(2, 0, 1)
-        return (self.lstm(frames)[0] + frames).permute(1, 2, 0)
+        around = frames.repeat(1, 1, self.num_directions)
+        return (self.lstm(frames)[0] + around).permute(1, 2, 0)
 
     def stream(self) -> Stream:
-        """Begin a signal."""
+        """Begin a signal.
+
+        Raises:
+            StreamingError: It runs in both directions.
+        """
+        if self.num_directions == 2:
+            raise StreamingError(
+                "Streaming: expected an LSTM that runs forwards, got one that runs in both "
+                "directions. Encode and decode whole signals."
+            )
         return _SkipLSTMStream(self.lstm)
 
 
@@ -104,7 +140,6 @@ class _SEANet(nn.Module):
     """What both ways have in common: their numbers, and the blocks of one resolution."""
 
     layers: LayerSequence
-    takes_lengths = True
 
     def __init__(
         self,
@@ -115,7 +150,7 @@ class _SEANet(nn.Module):
         num_blocks: int,
         compress: int,
         learned_shortcut: bool,
-        num_lstm_layers: int,
+        num_lstm_layers: int | BidirectionalLSTM,
         style: ConvStyle | None,
     ) -> None:
         super().__init__()
@@ -136,6 +171,8 @@ class _SEANet(nn.Module):
         self.compress = compress
         self.learned_shortcut = learned_shortcut
         self.num_lstm_layers = num_lstm_layers
+        # What runs backwards begins in the padding of a shorter item.
+        self.takes_lengths = not isinstance(num_lstm_layers, BidirectionalLSTM)
         self.style = style or ConvStyle()
         self.stride = (prod(strides),)
 
@@ -160,8 +197,12 @@ class _SEANet(nn.Module):
             for number in range(self.num_blocks)
         ]
 
-    def _lstm(self, width: int) -> list[nn.Module]:
-        return [_SkipLSTM(width, self.num_lstm_layers)] if self.num_lstm_layers else []
+    def _lstm(self, width: int) -> tuple[list[nn.Module], int]:
+        """The LSTM, if there is one, and the channels of what it gives."""
+        if not self.num_lstm_layers:
+            return [], width
+        lstm = _SkipLSTM(width, self.num_lstm_layers)
+        return [lstm], lstm.out_width
 
 
 class SEANetEncoder(_SEANet):
@@ -180,7 +221,8 @@ class SEANetEncoder(_SEANet):
         num_blocks: Residual blocks per stage, of dilation 1, 2, 4 and so on.
         compress: Residual blocks are so many times narrower inside.
         learned_shortcut: Residual blocks have a 1x1 convolution around them instead of nothing.
-        num_lstm_layers: 0 leaves the LSTM out. With it a frame depends on all before it.
+        num_lstm_layers: 0 leaves the LSTM out. With it a frame depends on all before it, with a
+            :class:`BidirectionalLSTM` on all frames.
         style: Padding, causality and norm of all convolutions.
 
     Raises:
@@ -203,7 +245,7 @@ class SEANetEncoder(_SEANet):
         num_blocks: int = 1,
         compress: int = 2,
         learned_shortcut: bool = True,
-        num_lstm_layers: int = 2,
+        num_lstm_layers: int | BidirectionalLSTM = 2,
         style: ConvStyle | None = None,
     ) -> None:
         super().__init__(
@@ -227,8 +269,9 @@ class SEANetEncoder(_SEANet):
                 PaddedConv(width, 2 * width, 2 * stride, self.style, stride=stride),
             ]
             width *= 2
+        lstm, width = self._lstm(width)
         layers += [
-            *self._lstm(width),
+            *lstm,
             nn.ELU(inplace=True),
             PaddedConv(width, dim, kernels[2], self.style),
         ]
@@ -289,7 +332,7 @@ class SEANetDecoder(_SEANet):
         num_blocks: int = 1,
         compress: int = 2,
         learned_shortcut: bool = True,
-        num_lstm_layers: int = 2,
+        num_lstm_layers: int | BidirectionalLSTM = 2,
         style: ConvStyle | None = None,
     ) -> None:
         super().__init__(
@@ -305,17 +348,16 @@ class SEANetDecoder(_SEANet):
         )
         self.out_channels = out_channels
         width = num_filters * 2 ** len(self.strides)
-        layers: list[nn.Module] = [
-            PaddedConv(dim, width, kernels[0], self.style),
-            *self._lstm(width),
-        ]
+        lstm, in_width = self._lstm(width)
+        layers: list[nn.Module] = [PaddedConv(dim, width, kernels[0], self.style), *lstm]
         for stride in reversed(self.strides):
             width //= 2
             layers += [
                 nn.ELU(inplace=True),
-                PaddedTransposedConv(2 * width, width, 2 * stride, self.style, stride=stride),
+                PaddedTransposedConv(in_width, width, 2 * stride, self.style, stride=stride),
                 *self._blocks(width),
             ]
+            in_width = width
         layers += [nn.ELU(inplace=True), PaddedConv(width, out_channels, kernels[2], self.style)]
         self.layers = LayerSequence(*layers)
 

@@ -43,9 +43,10 @@ def open_stream(module: nn.Module) -> Stream:
         padding = int(module.padding[0])
         return ConvStream(module, padding, padding, "zero")
     if isinstance(module, nn.ConvTranspose1d):
-        cut = int(module.padding[0])
+        left = int(module.padding[0])
+        right = left - int(module.output_padding[0])
         return TransposedConvStream(
-            module.weight, module.bias, module.stride[0], cut, cut, module.groups
+            module.weight, module.bias, module.stride[0], left, right, module.groups
         )
     raise StreamingError(
         f"Streaming: expected layers that do with a part of the signal, got "

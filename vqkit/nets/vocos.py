@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.istft import ISTFTHead
-from vqkit.nets.stream import ChainStream, PointwiseStream, ResidualStream, Stream
-from vqkit.nets.streaming import open_stream
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer
 from vqkit.nets.ragged import RaggedConv1d, RaggedGroupNorm
+from vqkit.nets.stream import ChainStream, PointwiseStream, ResidualStream, Stream
+from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames
 from vqkit.shapes import Float, Int
 

@@ -112,6 +112,7 @@ def check_any_sound(tokenizer: Tokenizer) -> None:
         (rate * 2, 6, 1),
         (rate, 3, 7),
     ):
+        channels = min(channels, tokenizer.frontend.max_channels or channels)
         sound = 0.1 * torch.ones(channels, length, device=tokenizer.device)
         for media in (sound, torch.zeros_like(sound)):
             tokens = tokenizer.encode([media], sample_rate_hz=other)

@@ -2,10 +2,13 @@
 
 from vqkit.tokenizers.audio_frontend import AudioFrontend
 from vqkit.tokenizers.build import build, describe
+from vqkit.tokenizers.channel_policy import ChannelPolicy, MidSide, MixChannels, SplitChannels
+from vqkit.tokenizers.chunking import Chunking
 from vqkit.tokenizers.codebook_file import CodebookFile, read_codebook, read_index_map
 from vqkit.tokenizers.frontend import Frontend, ImageFrontend
+from vqkit.tokenizers.level import Level, LoudnessLevel, PeakLevel, RMSLevel
 from vqkit.tokenizers.media_part import MediaPart
-from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
+from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook, with_frontend
 from vqkit.tokenizers.spec import TokenizerSpec
 from vqkit.tokenizers.streaming import (
     DecoderStream,
@@ -18,12 +21,21 @@ from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = [
     "AudioFrontend",
+    "ChannelPolicy",
+    "Chunking",
     "CodebookFile",
     "DecoderStream",
     "EncoderStream",
     "Frontend",
     "ImageFrontend",
+    "Level",
+    "LoudnessLevel",
     "MediaPart",
+    "MidSide",
+    "MixChannels",
+    "PeakLevel",
+    "RMSLevel",
+    "SplitChannels",
     "StreamOutput",
     "TokenStream",
     "Tokenizer",
@@ -38,4 +50,5 @@ __all__ = [
     "read_codebook",
     "read_index_map",
     "with_codebook",
+    "with_frontend",
 ]

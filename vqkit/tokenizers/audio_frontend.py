@@ -1,34 +1,43 @@
 """The border of audio: rate, channels, range, and back to the length that a sound had."""
 
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, final
 
+import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError
-from vqkit.ops.resample import resample
+from vqkit.ops.resample import StreamingResampler, resample
 from vqkit.shapes import Float
+from vqkit.tokenizers.channel_policy import ChannelPolicy, MixChannels
+from vqkit.tokenizers.float_bits import float32_bits, float_of_bits
 from vqkit.tokenizers.frontend import Frontend, check_range
-from vqkit.tokenizers.spec import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ
+from vqkit.tokenizers.level import Level
+from vqkit.tokenizers.spec import MAX_SAMPLE_RATE_HZ
 
-__all__ = ["AudioFrontend"]
+__all__ = ["GAIN_SIZE", "AudioFrontend"]
+
+GAIN_SIZE = "gain_float32"
+"""Under this name tokens keep what their sound was multiplied by, as the bits of a float32."""
 
 
 @final
 class AudioFrontend(Frontend):
     """Sounds ``[channels, samples]`` in [-1, 1], of any rate, length and number of channels.
 
-    A sound of another rate is resampled to the networks' and back. If it has another number of
-    channels, the mean of its channels is taken for each that the networks have; decoded, each of
-    its channels is the mean of theirs. Nothing is padded here: the networks fill up their last
-    frame, each in the way of its family.
+    A sound of another rate is resampled to the networks' and back. Nothing is padded here: the
+    networks fill up their last frame, each in the way of its family.
 
     Args:
         sample_rate_hz: Of the waveforms that the networks take.
-        channels: 1 for mono, 2 for stereo.
+        channels: Of these: 1 for mono, 2 for stereo.
+        channel_policy: What becomes of the channels of a sound. None: :class:`MixChannels`.
+        level: What sounds are brought to before they are encoded, and from after decoding; None
+            leaves them as they are.
 
     Raises:
-        ConfigError: A rate or a number of channels below 1.
+        ConfigError: A rate or a number of channels below 1, or several channels for networks that
+            take each alone.
 
     >>> import torch
     >>> frontend = AudioFrontend(sample_rate_hz=24_000)
@@ -42,7 +51,15 @@ class AudioFrontend(Frontend):
     modality = "audio"
     axes = ("time",)
 
-    def __init__(self, sample_rate_hz: int = 24_000, channels: int = 1) -> None:
+    ADDED_ARGUMENTS: ClassVar[Mapping[str, Any]] = {"channel_policy": MixChannels(), "level": None}
+
+    def __init__(
+        self,
+        sample_rate_hz: int = 24_000,
+        channels: int = 1,
+        channel_policy: ChannelPolicy | None = None,
+        level: Level | None = None,
+    ) -> None:
         if sample_rate_hz < 1 or channels < 1:
             raise ConfigError(
                 f"AudioFrontend: expected a sample rate and channels >= 1, got {sample_rate_hz} Hz "
@@ -50,6 +67,16 @@ class AudioFrontend(Frontend):
             )
         self.sample_rate_hz: int = sample_rate_hz
         self.channels = channels
+        self.channel_policy = channel_policy or MixChannels()
+        self.level = level
+        self.codes_channels_alone = self.channel_policy.codes_alone
+        self.max_channels: int = self.channel_policy.max_channels
+        self.further_sizes = () if level is None else (GAIN_SIZE,)
+        if self.codes_channels_alone and channels != 1:
+            raise ConfigError(
+                f"AudioFrontend: expected networks of one channel for "
+                f"{type(self.channel_policy).__name__}, which encodes each alone, got {channels}."
+            )
 
     def prepare(
         self,
@@ -57,7 +84,9 @@ class AudioFrontend(Frontend):
         stride: tuple[int, ...],
         sample_rate_hz: int | None = None,
     ) -> tuple[Float[Tensor, "model_channels model_samples"], dict[str, int]]:
-        """Bring to the networks' channels and rate.
+        """Bring to the networks' level, channels and rate.
+
+        Where each channel is encoded alone, what is prepared has as many as that are.
 
         Raises:
             ConfigError: A rate that no sound has.
@@ -67,7 +96,10 @@ class AudioFrontend(Frontend):
         self.check(media, rate)
         channels, samples = media.shape
         size = {"samples": samples, "sample_rate_hz": rate, "channels": channels}
-        return resample(self.mixed(media), rate, self.sample_rate_hz), size
+        if self.level is not None:
+            size[GAIN_SIZE] = float32_bits(self.level.gain(media, rate))
+            media = media * float_of_bits(size[GAIN_SIZE], "gain")
+        return resample(self.coded(media), rate, self.sample_rate_hz), size
 
     def check(self, media: Float[Tensor, "channels samples"], sample_rate_hz: int) -> None:
         """Refuse what is no sound.
@@ -81,47 +113,64 @@ class AudioFrontend(Frontend):
                 f"Audio: expected a sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got "
                 f"{sample_rate_hz}."
             )
-        if media.ndim != 2 or not 0 < media.shape[0] <= MAX_CHANNELS:
+        if media.ndim != 2 or not 0 < media.shape[0] <= self.max_channels:
             raise ShapeError(
-                f"Audio: expected [channels, samples] with 1 to {MAX_CHANNELS} channels, got "
-                f"{list(media.shape)}."
+                f"Audio: expected [channels, samples] with 1 to {self.max_channels} channels for "
+                f"{type(self.channel_policy).__name__}, got {list(media.shape)}."
             )
         if media.shape[1]:
             check_range(media, "Audio", "Scale 16-bit values by x / 32768.")
 
+    def coded(
+        self, sound: Float[Tensor, "*batch channels samples"]
+    ) -> Float[Tensor, "*batch coded samples"]:
+        """The channels that are encoded."""
+        return self.channel_policy.coded(sound, self.channels)
+
+    def num_coded(self, channels: int) -> int:
+        """How many channels are encoded of a sound's."""
+        return channels if self.codes_channels_alone else self.channels
+
     def restore(
         self, output: Float[Tensor, "model_channels model_samples"], size: Mapping[str, int]
     ) -> Float[Tensor, "channels samples"]:
-        """Bring to the rate, length and channels of the original, and clamp to [-1, 1].
+        """Bring to the rate, length, channels and level of the original, and clamp to [-1, 1].
 
         Raises:
-            ShapeError: The output is shorter than the size asked for.
+            ShapeError: The output is shorter than the size asked for, or there is no such gain.
         """
-        samples, rate = size["samples"], size["sample_rate_hz"]
+        return torch.cat(list(self.restored_pieces([output], size)), dim=-1)
+
+    def restored_pieces(
+        self, pieces: Iterable[Float[Tensor, "coded model_samples"]], size: Mapping[str, int]
+    ) -> Iterator[Float[Tensor, "channels samples"]]:
+        """As :meth:`restore`, of a sound that comes in pieces: the same bits however it is cut.
+
+        Raises:
+            ShapeError: The pieces are shorter than the size asked for, or there is no such gain.
+        """
+        samples, rate, channels = size["samples"], size["sample_rate_hz"], size["channels"]
         covered = -(-samples * self.sample_rate_hz // rate)
-        if covered > output.shape[-1]:
+        gain = 1.0 if self.level is None else float_of_bits(size[GAIN_SIZE], "gain")
+        resampler = StreamingResampler(self.sample_rate_hz, rate, self.num_coded(channels))
+        num_taken = num_given = 0
+
+        def given(resampled: Tensor) -> Tensor:
+            nonlocal num_given
+            # Rounded up twice, the length may be a sample too large, and is never too small.
+            sound = resampled[:, : samples - num_given]
+            num_given += sound.shape[-1]
+            sound = self.channel_policy.restored(sound, channels)
+            return (sound if self.level is None else sound / gain).clamp(-1.0, 1.0)
+
+        for piece in pieces:
+            # What fills up the last frame is cut off before it would leak through the filter.
+            piece = piece[:, : covered - num_taken]
+            num_taken += piece.shape[-1]
+            yield given(resampler.push(piece))
+        if num_taken < covered:
             raise ShapeError(
-                f"Audio size: expected at most {output.shape[-1]} samples at {self.sample_rate_hz} "
-                f"Hz, which the tokens cover, got {samples} at {rate} Hz."
+                f"Audio size: expected at most {num_taken} samples at {self.sample_rate_hz} Hz, "
+                f"which the tokens cover, got {samples} at {rate} Hz."
             )
-        sound = resample(output[:, :covered], self.sample_rate_hz, rate)
-        # Rounded up twice, the length may be a sample too large, and is never too small.
-        return self.unmixed(sound[:, :samples], size["channels"]).clamp(-1.0, 1.0)
-
-    def mixed(
-        self, media: Float[Tensor, "*batch channels samples"]
-    ) -> Float[Tensor, "*batch model_channels samples"]:
-        """The networks' channels of any number of channels, for every sample alone."""
-        return _with_channels(media, self.channels)
-
-    def unmixed(
-        self, output: Float[Tensor, "*batch model_channels samples"], channels: int
-    ) -> Float[Tensor, "*batch channels samples"]:
-        """The channels of a sound of the networks' channels, for every sample alone."""
-        return _with_channels(output, channels)
-
-
-def _with_channels(media: Tensor, channels: int) -> Tensor:
-    if media.shape[-2] == channels:
-        return media
-    return media.mean(dim=-2, keepdim=True).expand(*media.shape[:-2], channels, media.shape[-1])
+        yield given(resampler.finish())

@@ -1,12 +1,16 @@
 """Many items through a network at once, each with the result that it has alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.quantizers import Quantizer
+
+if TYPE_CHECKING:
+    from vqkit.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["by_length", "by_shape", "decode", "encode"]
 
@@ -16,55 +20,37 @@ _MAX_PADDING = 0.2
 _SAMPLES_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
 
 
-def encode(
-    encoder: nn.Module, quantizer: Quantizer, items: Sequence[Tensor], *, batched: bool
-) -> list[Tensor]:
-    """Indices ``[1, *grid, codebooks]`` of items ``[channels, *size]``.
-
-    Args:
-        encoder: Media to latents.
-        quantizer: Latents to indices.
-        items: Of any sizes that the encoder takes, or empty.
-        batched: Whether several go through the networks at once.
-    """
-    no_grid = [0] * len(encoder.stride)  # type: ignore[arg-type]
-    nothing = torch.zeros(1, *no_grid, quantizer.num_codebooks, dtype=torch.int64)
-    return _of_each(
-        items, lambda some: _encoded_together(encoder, quantizer, some), nothing, batched
+def encode(tokenizer: "Tokenizer", items: Sequence[Tensor]) -> list[Tensor]:
+    """Indices ``[1, *grid, codebooks]`` of prepared items ``[channels, *size]``, perhaps empty."""
+    rows = [tokenizer.coding.rows(item[None]) for item in items]
+    grids = _of_each(
+        [row for some in rows for row in some],
+        lambda full: _encoded_together(tokenizer.encoder, tokenizer.quantizer, full),
+        lambda empty: tokenizer.encode_whole(empty[None]),
     )
+    return [tokenizer.coding.joined(torch.cat([next(grids) for _ in some])) for some in rows]
 
 
-def decode(
-    quantizer: Quantizer, decoder: nn.Module, grids: Sequence[Tensor], *, batched: bool
-) -> list[Tensor]:
-    """Media ``[channels, *size]`` of indices ``[1, *grid, codebooks]``.
-
-    Args:
-        quantizer: Indices to latents.
-        decoder: Latents to media.
-        grids: Of any sizes, or empty.
-        batched: Whether several go through the networks at once.
-    """
-    no_size = [0] * len(decoder.stride)  # type: ignore[arg-type]
-    nothing = torch.zeros(decoder.out_channels, *no_size)  # type: ignore[call-overload]
-    return _of_each(
-        grids, lambda some: _decoded_together(quantizer, decoder, some), nothing, batched
+def decode(tokenizer: "Tokenizer", grids: Sequence[Tensor]) -> list[Tensor]:
+    """Prepared media ``[channels, *size]`` of indices ``[1, *grid, codebooks]``, perhaps empty."""
+    rows = [tokenizer.coding.parted(grid) for grid in grids]
+    outputs = _of_each(
+        [row[None] for some in rows for row in some],
+        lambda full: _decoded_together(tokenizer.quantizer, tokenizer.decoder, full),
+        lambda empty: tokenizer.decode_whole(empty)[0],
     )
+    return [torch.cat([next(outputs) for _ in some]) for some in rows]
 
 
 def _of_each(
-    items: Sequence[Tensor],
+    rows: Sequence[Tensor],
     together: Callable[[Sequence[Tensor]], list[Tensor]],
-    nothing: Tensor,
-    batched: bool,
-) -> list[Tensor]:
-    """Results of all items; ``nothing`` for those without a sample, which no network takes."""
-    results = [nothing.to(item.device) for item in items]
-    full = [number for number, item in enumerate(items) if item.numel()]
-    for numbers in [full] if batched and full else [[number] for number in full]:
-        for number, result in zip(numbers, together([items[i] for i in numbers]), strict=True):
-            results[number] = result
-    return results
+    alone: Callable[[Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """Results of all rows; those without a sample do not go through a network."""
+    full = [row for row in rows if row.numel()]
+    results = iter(together(full) if full else [])
+    return (next(results) if row.numel() else alone(row) for row in rows)
 
 
 def _encoded_together(

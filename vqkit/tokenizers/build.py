@@ -43,7 +43,9 @@ def describe(obj: Any) -> Any:
     """Read an object's configuration back: what :func:`build` makes it of.
 
     Works on whatever keeps each constructor argument as an attribute of the same name, as all of
-    vqkit does.
+    vqkit does. What a class names in ``ADDED_ARGUMENTS``, with the value that it had before there
+    was such an argument, is left out with that value: a model that was written before keeps its
+    configuration, and so its fingerprint.
 
     Raises:
         ConfigError: An attribute is missing, or a value that JSON cannot hold.
@@ -56,6 +58,7 @@ def describe(obj: Any) -> Any:
         return [describe(value) for value in obj]
     kind = type(obj)
     config: dict[str, Any] = {_TARGET: _path_of(kind)}
+    added: Mapping[str, Any] = getattr(kind, "ADDED_ARGUMENTS", {})
     for name, parameter in inspect.signature(kind).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ConfigError(f"{kind.__name__}: a constructor with *args cannot be described.")
@@ -64,7 +67,9 @@ def describe(obj: Any) -> Any:
                 f"{kind.__name__}: expected the argument {name!r} as an attribute, found none. "
                 f"Keep it as self.{name}."
             )
-        config[name] = describe(getattr(obj, name))
+        value = getattr(obj, name)
+        if name not in added or value != added[name]:
+            config[name] = describe(value)
     return config
 
 

@@ -22,12 +22,18 @@ class Frontend(ABC):
         channels: Channels of the media.
         axes: Names of the grid's axes, which are the media's axes over the stride.
         sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
+        codes_channels_alone: Whether the networks take each channel of a prepared item as an item.
+        further_sizes: Names of the numbers that it keeps of an item beside the usual sizes.
+        max_channels: Most channels that a sound may have; None of media of a fixed number.
     """
 
     modality: str
     channels: int
     axes: tuple[str, ...]
     sample_rate_hz: int | None = None
+    codes_channels_alone: bool = False
+    further_sizes: tuple[str, ...] = ()
+    max_channels: int | None = None
 
     @abstractmethod
     def prepare(

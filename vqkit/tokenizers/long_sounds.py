@@ -12,25 +12,28 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import ConfigError, ShapeError, StreamingError
+from vqkit.nets import Stream, open_stream
 from vqkit.ops.resample import StreamingResampler
 from vqkit.tokenizers.audio_frontend import AudioFrontend
-from vqkit.tokenizers.streaming import DecoderStream, WaveformStream
+from vqkit.tokenizers.streaming import WaveformStream
 
 if TYPE_CHECKING:
     from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["CHUNK_SECONDS", "Waveform", "decoded_pieces", "encode_waveform", "frames_per_chunk"]
+__all__ = ["Waveform", "decoded_waveform", "encode_waveform", "frames_per_chunk"]
 
-CHUNK_SECONDS = 2.0
-"""Length of chunks, unless another is asked for."""
+# What a CPU's caches hold of a network's activations; a GPU has work for all of its cores.
+_CHUNK_SECONDS = {"cpu": 2.0, "cuda": 60.0}
 
 
-def frames_per_chunk(tokenizer: "Tokenizer", seconds: float) -> int:
-    """How many frames of tokens a chunk has, 1 at least.
+def frames_per_chunk(tokenizer: "Tokenizer", seconds: float | None) -> int:
+    """How many frames of tokens a chunk has, 1 at least; by default what suits the device.
 
     Raises:
         ConfigError: The length is not positive.
     """
+    if seconds is None:
+        seconds = _CHUNK_SECONDS["cpu" if tokenizer.device.type == "cpu" else "cuda"]
     if not seconds > 0:
         raise ConfigError(f"Length of a chunk: expected more than 0 seconds, got {seconds}.")
     rate_hz = tokenizer.frontend.sample_rate_hz or 1
@@ -63,36 +66,48 @@ class Waveform:
         """Of the whole sound, once all pieces are taken."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Pieces ``[1, channels, samples]`` at the model's rate.
+        """Pieces ``[1, channels, samples]`` of what is encoded.
 
         Raises:
             ShapeError: No piece, or pieces that are no sound, or of other channels than the first.
             ConfigError: A rate that no sound has.
         """
-        model = self._frontend
+        if self._frontend.level is not None:  # which is that of the whole sound
+            sound = torch.cat(list(self._checked()), dim=-1)
+            prepared, self.size = self._frontend.prepare(sound, (1,), self._rate_hz)
+            yield prepared[None]
+            return
         resampler: StreamingResampler | None = None
-        num_samples, channels = 0, None
-        for piece in self._pieces:
-            model.check(piece, self._rate_hz)
-            if channels not in (None, piece.shape[0]):
-                raise ShapeError(
-                    f"Pieces of a sound: expected {channels} channels as before, got "
-                    f"{list(piece.shape)}."
-                )
+        num_samples = channels = 0
+        for piece in self._checked():
+            coded = self._frontend.coded(piece)
+            if resampler is None:
+                model_rate_hz = self._frontend.sample_rate_hz
+                resampler = StreamingResampler(self._rate_hz, model_rate_hz, len(coded))
             channels = piece.shape[0]
             num_samples += piece.shape[1]
-            if resampler is None:
-                resampler = StreamingResampler(self._rate_hz, model.sample_rate_hz, model.channels)
-            mixed = model.mixed(piece.to(self._device, torch.float32))
-            yield resampler.push(mixed)[None]
-        if resampler is None or channels is None:
-            raise ShapeError("Pieces of a sound: expected at least one, got none.")
+            yield resampler.push(coded)[None]
+        assert resampler is not None, "there is a piece"
         yield resampler.finish()[None]
         self.size = {
             "samples": num_samples,
             "sample_rate_hz": self._rate_hz,
             "channels": channels,
         }
+
+    def _checked(self) -> Iterator[Tensor]:
+        channels = None
+        for piece in self._pieces:
+            self._frontend.check(piece, self._rate_hz)
+            if channels not in (None, piece.shape[0]):
+                raise ShapeError(
+                    f"Pieces of a sound: expected {channels} channels as before, got "
+                    f"{list(piece.shape)}."
+                )
+            channels = piece.shape[0]
+            yield piece.to(self._device, torch.float32)
+        if channels is None:
+            raise ShapeError("Pieces of a sound: expected at least one, got none.")
 
 
 def encode_waveform(tokenizer: "Tokenizer", waveform: Iterable[Tensor], num_frames: int) -> Tensor:
@@ -116,33 +131,27 @@ def encode_waveform(tokenizer: "Tokenizer", waveform: Iterable[Tensor], num_fram
     return torch.cat([*parts, stream.finish()], dim=1)
 
 
-def decoded_pieces(
-    tokenizer: "Tokenizer", indices: Tensor, size: Mapping[str, int], num_frames: int
-) -> Iterator[Tensor]:
-    """The sound ``[channels, samples]`` of one item in pieces, which joined have its size.
+def decoded_waveform(tokenizer: "Tokenizer", indices: Tensor, num_frames: int) -> Iterator[Tensor]:
+    """The waveform ``[batch, channels, samples]`` at the model's rate, in pieces.
 
     Args:
         tokenizer: Of sounds, in evaluation.
-        indices: ``[1, frames, codebooks]``.
-        size: Of the sound.
+        indices: ``[batch, frames, codebooks]``.
         num_frames: Of a chunk, which is decoded at once.
     """
-    if indices.shape[1] <= num_frames:
-        yield tokenizer.decode_whole(indices, size)
-        return
-    try:
-        stream = DecoderStream(
-            tokenizer,
-            sample_rate_hz=size["sample_rate_hz"],
-            channels=size["channels"],
-            num_samples=size["samples"],
-        )
-    except StreamingError:
-        yield tokenizer.decode_whole(indices, size)
-        return
-    for part in indices.split(num_frames, dim=1):
-        yield stream.push(part)[0]
-    yield stream.finish()[0]
+    if indices.shape[1] > num_frames:
+        network: Stream | None
+        try:
+            network = open_stream(tokenizer.decoder)
+        except StreamingError:
+            network = None
+        if network is not None:
+            for part in indices.split(num_frames, dim=1):
+                latents = tokenizer.quantizer.decode(part).movedim(-1, 1).contiguous()
+                yield network.push(latents).float()
+            yield network.finish().float()
+            return
+    yield tokenizer.decode_whole(indices)
 
 
 def _recut(pieces: Iterable[Tensor], length: int) -> Iterator[Tensor]:

@@ -1,12 +1,12 @@
 """A part of the media: which tokens it needs, and where it lies in what they decode to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from vqkit.errors import ShapeError
-from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 
 __all__ = ["MediaPart"]
 
@@ -19,12 +19,14 @@ class MediaPart:
         grid: By axis the tokens needed, first and one after the last, with those around them that
             the decoder looks at.
         size: Size of the media that these tokens stand for.
-        crop: By axis where the part lies in them.
+        crop: By axis of the media where the part lies in them.
+        side: By axis the positions needed of the streams beside the tokens.
     """
 
     grid: Mapping[str, tuple[int, int]]
     size: Mapping[str, int]
     crop: Mapping[str, tuple[int, int]]
+    side: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -40,7 +42,8 @@ class MediaPart:
             size: Of the whole media, by axis.
             ranges: By axis in samples of what the networks take (pixels, samples at the model's
                 rate), first and one after the last; other axes are whole.
-            context: Tokens around the part that are decoded with it.
+            context: Tokens around the part that are decoded with it. Where a sound is encoded in
+                chunks, these are decoded whole, and the part is that of the whole exactly.
 
         Raises:
             ShapeError: There is no such axis or range, or tokens lie on no axis of the media.
@@ -56,13 +59,14 @@ class MediaPart:
                 f"Decoding a part: expected tokens on the axes of the media, got those of "
                 f"{spec.name!r}, which stand for all of it. Decode the whole."
             )
+        media_axes = [axis for axis in spec.axes if axis != CHANNEL_AXIS]
         for axis in ranges:
-            if axis not in spec.axes:
+            if axis not in media_axes:
                 raise ShapeError(
-                    f"Decoding a part: expected ranges along {list(spec.axes)}, got {axis!r}."
+                    f"Decoding a part: expected ranges along {media_axes}, got {axis!r}."
                 )
         extents = spec.extents(size)
-        grid, covered, crop = {}, {}, {}
+        grid, covered, crop, side = {}, {}, {}, {}
         for axis, stride, length in zip(spec.axes, spec.strides, spec.grid(size), strict=True):
             start, stop = ranges.get(axis, (0, extents[axis]))
             if not 0 <= start < stop <= extents[axis]:
@@ -70,12 +74,23 @@ class MediaPart:
                     f"Decoding a part: expected a range within 0 to {extents[axis]} along "
                     f"{axis!r}, got {start} to {stop}."
                 )
-            first = max(0, start // stride - context)
-            last = min(length, -(-stop // stride) + context)
+            if axis == CHANNEL_AXIS:
+                grid[axis] = (0, length)
+                continue
+            if spec.chunking is not None:
+                chunk, end = spec.chunking.covering(extents[axis], start, stop)
+                begin = chunk * spec.chunking.step_samples
+                side["chunk"] = (chunk, chunk + len(spec.chunking.lengths(end - begin)))
+                first = chunk * -(-spec.chunking.chunk_samples // stride)
+                last = first + spec.chunking.num_frames(end - begin, stride)
+            else:
+                first = max(0, start // stride - context)
+                last = min(length, -(-stop // stride) + context)
+                begin, end = first * stride, min(last * stride, extents[axis])
             grid[axis] = (first, last)
-            covered[axis] = min(last * stride, extents[axis]) - first * stride
-            crop[axis] = (start - first * stride, stop - first * stride)
-        return MediaPart(grid, covered, crop)
+            covered[axis] = end - begin
+            crop[axis] = (start - begin, stop - begin)
+        return MediaPart(grid, covered, crop, side)
 
     def cut(self, media: Tensor) -> Tensor:
         """The part of ``[channels, *size]``, decoded from the tokens of ``grid``."""

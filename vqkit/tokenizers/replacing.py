@@ -1,4 +1,4 @@
-"""Another codebook in a tokenizer, and its tokens with it."""
+"""Another part in a tokenizer: a codebook, and its tokens with it, or the border of its media."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,10 +9,11 @@ from torch import Tensor
 from vqkit.errors import ConfigError, ModelMismatchError
 from vqkit.quantizers import IndexMap, VectorQuantizer, replace_codebook
 from vqkit.tokenizers.build import build
+from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.tokenizer import Tokenizer
 from vqkit.tokenizers.tokens import Tokens
 
-__all__ = ["codebook_of", "map_tokens", "with_codebook"]
+__all__ = ["codebook_of", "map_tokens", "with_codebook", "with_frontend"]
 
 
 def codebook_of(tokenizer: Tokenizer) -> VectorQuantizer:
@@ -62,6 +63,35 @@ def with_codebook(
     state.update({f"{path}.{key}": value for key, value in new.state_dict().items()})
     changed.load_state_dict(state, strict=True)
     return changed.to(tokenizer.device).train(tokenizer.training)
+
+
+def with_frontend(tokenizer: Tokenizer, frontend: Frontend) -> Tokenizer:
+    """A tokenizer of the same networks with another border: a policy for channels, a level.
+
+    It is another model, with a fingerprint of its own. The networks are shared, not copied.
+
+    Raises:
+        ConfigError: The frontend does not fit the networks.
+
+    >>> from vqkit.nets import SEANetDecoder, SEANetEncoder
+    >>> from vqkit.quantizers import FSQ
+    >>> from vqkit.tokenizers import AudioFrontend, SplitChannels
+    >>> sizes = {"dim": 2, "num_filters": 2}
+    >>> mono = Tokenizer(
+    ...     AudioFrontend(), SEANetEncoder(**sizes), FSQ([5, 5]), SEANetDecoder(**sizes)
+    ... )
+    >>> with_frontend(mono, AudioFrontend(channel_policy=SplitChannels())).spec.axes
+    ('time', 'channel')
+    """
+    changed = Tokenizer(
+        frontend,
+        tokenizer.encoder,
+        tokenizer.quantizer,
+        tokenizer.decoder,
+        name=tokenizer.name,
+        chunking=tokenizer.chunking,
+    )
+    return changed.train(tokenizer.training)
 
 
 def map_tokens(tokens: Tokens, index_map: IndexMap, old: str, new: Tokenizer) -> Tokens:

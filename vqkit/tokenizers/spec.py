@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqkit.errors import ConfigError, ShapeError
+from vqkit.tokenizers.chunking import Chunking
 
-__all__ = ["MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec", "seconds_of"]
+__all__ = ["CHANNEL_AXIS", "MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec", "seconds_of"]
 
 MAX_SAMPLE_RATE_HZ, MAX_CHANNELS = 1_000_000, 256
 """Of a sound: beyond what files have, and small enough that none can ask for much memory."""
+
+CHANNEL_AXIS = "channel"
+"""Name of the axis of tokens where each channel of a sound is encoded alone."""
 
 _SOUND_SIZES = ("samples", "sample_rate_hz", "channels")
 
@@ -24,7 +28,8 @@ class TokenizerSpec:
     Attributes:
         name: Id of the model.
         modality: "image", "audio".
-        channels: Channels of the media.
+        channels: Channels of the media, of which there is one where axes have ``channel``: as many
+            sounds as there are channels are then encoded.
         axes: Names of the grid's axes.
         strides: Media samples per token along each axis.
         codebook_sizes: One per entry of the indices' last axis.
@@ -32,6 +37,8 @@ class TokenizerSpec:
         latent_grid: The one grid of latents that the quantizer takes; None takes any.
         num_positions: Positions of the indices of that grid, on one axis; None as well.
         sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
+        chunking: Where a sound is encoded in chunks, in what chunks.
+        further_sizes: Names of numbers that tokens keep of their media beside the usual.
     """
 
     name: str
@@ -44,6 +51,8 @@ class TokenizerSpec:
     latent_grid: tuple[int, ...] | None = None
     num_positions: int | None = None
     sample_rate_hz: int | None = None
+    chunking: Chunking | None = None
+    further_sizes: tuple[str, ...] | None = None
 
     @property
     def bits_per_position(self) -> float:
@@ -60,7 +69,11 @@ class TokenizerSpec:
 
     @property
     def bits_per_second(self) -> float | None:
-        """Nominal bits per second of sound; None of media without a rate."""
+        """Nominal bits per second of sound, or of each channel where channels are encoded alone.
+
+        As papers have it: without what chunks share, and without their scales. None of media
+        without a rate.
+        """
         if self.sample_rate_hz is None:
             return None
         return self.bits_per_position * self.sample_rate_hz / math.prod(self.strides)
@@ -68,7 +81,22 @@ class TokenizerSpec:
     @property
     def media_sizes(self) -> tuple[str, ...]:
         """Names of the sizes that tokens keep of their media."""
-        return self.axes if self.sample_rate_hz is None else _SOUND_SIZES
+        usual = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
+        return usual + (self.further_sizes or ())
+
+    @property
+    def codes_channels_alone(self) -> bool:
+        """Whether each channel of a sound is encoded by itself."""
+        return CHANNEL_AXIS in self.axes
+
+    @property
+    def side_streams(self) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+        """Axes and codebook sizes of the streams beside the tokens, by name."""
+        if self.chunking is None:
+            return {}
+        further = (CHANNEL_AXIS,) if self.codes_channels_alone else ()
+        streams = self.chunking.side_streams.items()
+        return {name: ((*axes, *further), sizes) for name, (axes, sizes) in streams}
 
     def extents(self, size: Mapping[str, int]) -> dict[str, int]:
         """Samples along each axis, as the networks take media of a size.
@@ -93,12 +121,16 @@ class TokenizerSpec:
                 f"Media size: expected 1 to {MAX_SAMPLE_RATE_HZ} Hz and 1 to {MAX_CHANNELS} "
                 f"channels, got {rate} Hz and {channels}."
             )
-        return {"time": -(-size["samples"] * self.sample_rate_hz // rate)}
+        time = -(-size["samples"] * self.sample_rate_hz // rate)
+        return (
+            {"time": time, CHANNEL_AXIS: channels} if self.codes_channels_alone else {"time": time}
+        )
 
     def grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
         """Grid of the tokens of media of a size: each axis over its stride, rounded up.
 
-        Where the quantizer takes one grid of latents alone, its positions on one axis.
+        Where sounds are encoded in chunks, the sum over these. Where the quantizer takes one grid
+        of latents alone, its positions on one axis.
 
         Raises:
             ShapeError: The media have another grid than the one.
@@ -109,7 +141,8 @@ class TokenizerSpec:
         """
         extents = self.extents(size)
         latents = tuple(
-            -(-extents[axis] // step) for axis, step in zip(self.axes, self.strides, strict=True)
+            self._positions(axis, extents[axis], step)
+            for axis, step in zip(self.axes, self.strides, strict=True)
         )
         if self.latent_grid is None or self.num_positions is None:
             return latents
@@ -120,6 +153,14 @@ class TokenizerSpec:
                 f"this model's quantizer, got {list(latents)}. Resize the media to {largest}."
             )
         return (self.num_positions,)
+
+    def side_grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
+        """Grid of the streams beside the tokens, of media of a size: one position per chunk."""
+        if self.chunking is None:
+            return ()
+        extents = self.extents(size)
+        further = (extents[CHANNEL_AXIS],) if self.codes_channels_alone else ()
+        return (len(self.chunking.lengths(extents["time"])), *further)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; without what is None."""
@@ -144,11 +185,21 @@ class TokenizerSpec:
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
+        if isinstance(plain.get("chunking"), Mapping):
+            try:
+                plain["chunking"] = Chunking(**plain["chunking"])
+            except TypeError as error:
+                raise ConfigError(f"TokenizerSpec: {error}.") from error
         return cls(**plain)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+    def _positions(self, axis: str, extent: int, stride: int) -> int:
+        if self.chunking is not None and axis != CHANNEL_AXIS:
+            return self.chunking.num_frames(extent, stride)
+        return -(-extent // stride)
 
 
 def seconds_of(size: Mapping[str, int]) -> float | None:

@@ -5,13 +5,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit.errors import ShapeError, StreamingError
 from vqkit.nets import Stream, open_stream
 from vqkit.ops.resample import StreamingResampler, resampled_length
 from vqkit.shapes import Bool, Float, Int
 from vqkit.tokenizers.audio_frontend import AudioFrontend
+from vqkit.tokenizers.evaluating import evaluating
 from vqkit.tokenizers.frontend import check_range
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class WaveformStream:
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._has_samples = False
-        self.network: Stream = open_stream(tokenizer.encoder)
+        self.network = _opened(tokenizer.encoder)
 
     @torch.no_grad()
     def push(self, waveform: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ class WaveformStream:
         if not waveform.shape[-1]:
             return self._nothing()
         self._has_samples = True
-        with self._tokenizer.evaluating():
+        with evaluating(self._tokenizer):
             return self._quantized(self.network.push(waveform))
 
     @torch.no_grad()
@@ -62,7 +63,7 @@ class WaveformStream:
         """Indices of the rest."""
         if not self._has_samples:
             return self._nothing()
-        with self._tokenizer.evaluating():
+        with evaluating(self._tokenizer):
             return self._quantized(self.network.finish())
 
     def _quantized(self, latents: Tensor) -> Tensor:
@@ -101,14 +102,17 @@ class EncoderStream:
         channels: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._frontend = audio_frontend(tokenizer)
+        self._frontend = _streaming_frontend(tokenizer)
+        self._coding = tokenizer.coding
         self._shape = (batch_size, channels or self._frontend.channels)
         model_rate_hz = self._frontend.sample_rate_hz
         self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
+        self._num_coded = self._frontend.num_coded(self._shape[1])
         self._resampler = StreamingResampler(
-            self.sample_rate_hz, model_rate_hz, batch_size * self._frontend.channels
+            self.sample_rate_hz, model_rate_hz, batch_size * self._num_coded
         )
-        self._encoding = WaveformStream(tokenizer, batch_size)
+        self._rows_per_item = self._num_coded if self._coding.codes_alone else 1
+        self._encoding = WaveformStream(tokenizer, batch_size * self._rows_per_item)
         self._network = self._encoding.network
         self._num_samples = 0
 
@@ -140,7 +144,7 @@ class EncoderStream:
     @torch.no_grad()
     def push(
         self, samples: Float[Tensor, "batch channels samples"]
-    ) -> Int[Tensor, "batch frames codebooks"]:
+    ) -> Int[Tensor, "batch frames *channel codebooks"]:
         """Take any number of samples in [-1, 1], give the tokens that are determined with them.
 
         Raises:
@@ -155,18 +159,14 @@ class EncoderStream:
             check_range(samples, "Audio", "Scale 16-bit values by x / 32768.")
         self._num_samples += samples.shape[-1]
         samples = samples.to(self._tokenizer.device, torch.float32)
-        mixed = self._frontend.mixed(samples)
-        return self._encoding.push(
-            self._resampler.push(mixed.flatten(0, 1)).unflatten(0, mixed.shape[:2])
-        )
+        return self._encoded(self._resampler.push(self._frontend.coded(samples).flatten(0, 1)))
 
     @torch.no_grad()
-    def finish(self) -> Int[Tensor, "batch frames codebooks"]:
+    def finish(self) -> Int[Tensor, "batch frames *channel codebooks"]:
         """Give the tokens of the rest, the last frame filled up as the encoder does it."""
-        if not self._num_samples:
-            return self._encoding.finish()
-        rest = self._resampler.finish().unflatten(0, (self._shape[0], self._frontend.channels))
-        return torch.cat([self._encoding.push(rest), self._encoding.finish()], dim=1)
+        parts = [self._encoded(self._resampler.finish())] if self._num_samples else []
+        parts.append(self._coding.joined(self._encoding.finish(), self._shape[0]))
+        return torch.cat(parts, dim=1)
 
     def restart(self, rows: Bool[Tensor, " batch"]) -> None:
         """End the signals of some rows where they are, and begin others there.
@@ -176,7 +176,11 @@ class EncoderStream:
                 signals are not out yet; or a frame is not whole.
         """
         _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
-        self._network.restart(rows)
+        self._network.restart(rows.repeat_interleave(self._rows_per_item))
+
+    def _encoded(self, resampled: Tensor) -> Tensor:
+        waveforms = self._coding.rows(resampled.unflatten(0, (self._shape[0], self._num_coded)))
+        return self._coding.joined(self._encoding.push(waveforms), self._shape[0])
 
 
 class DecoderStream:
@@ -203,15 +207,17 @@ class DecoderStream:
         num_samples: int | None = None,
     ) -> None:
         self._tokenizer = tokenizer
-        self._frontend = audio_frontend(tokenizer)
+        self._frontend = _streaming_frontend(tokenizer)
+        self._coding = tokenizer.coding
         self._batch_size = batch_size
         self._channels = channels or self._frontend.channels
         model_rate_hz = self._frontend.sample_rate_hz
         self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
+        self._num_coded = self._frontend.num_coded(self._channels)
         self._resampler = StreamingResampler(
-            model_rate_hz, self.sample_rate_hz, batch_size * self._frontend.channels
+            model_rate_hz, self.sample_rate_hz, batch_size * self._num_coded
         )
-        self._network: Stream = open_stream(tokenizer.decoder)
+        self._network = _opened(tokenizer.decoder)
         self._has_frames = False
         self._num_decoded = 0
         self._num_given = 0
@@ -228,7 +234,7 @@ class DecoderStream:
 
     @torch.no_grad()
     def push(
-        self, indices: Int[Tensor, "batch frames codebooks"]
+        self, indices: Int[Tensor, "batch frames *channel codebooks"]
     ) -> Float[Tensor, "batch channels samples"]:
         """Take any number of frames; a prefix of a residual quantizer's levels will do.
 
@@ -243,14 +249,15 @@ class DecoderStream:
         if not indices.shape[1]:
             return self._nothing()
         self._has_frames = True
-        with self._tokenizer.evaluating():
-            quantized = self._tokenizer.quantizer.decode(indices.to(self._tokenizer.device))
+        with evaluating(self._tokenizer):
+            rows = self._coding.parted(indices.to(self._tokenizer.device))
+            quantized = self._tokenizer.quantizer.decode(rows)
             return self._resampled(self._network.push(quantized.movedim(-1, 1).contiguous()))
 
     @torch.no_grad()
     def finish(
         self,
-        indices: Int[Tensor, "batch frames codebooks"] | None = None,
+        indices: Int[Tensor, "batch frames *channel codebooks"] | None = None,
         num_samples: int | None = None,
     ) -> Float[Tensor, "batch channels samples"]:
         """Give the rest.
@@ -268,7 +275,7 @@ class DecoderStream:
             self._num_samples = num_samples
         parts = [] if indices is None else [self.push(indices)]
         if self._has_frames:
-            with self._tokenizer.evaluating():
+            with evaluating(self._tokenizer):
                 parts.append(self._resampled(self._network.finish()))
             parts.append(self._restored(self._resampler.finish()))
         if self._num_samples is not None and self._num_given != self._num_samples:
@@ -286,7 +293,9 @@ class DecoderStream:
                 signals are not out yet.
         """
         _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
-        self._network.restart(rows)
+        self._network.restart(
+            rows.repeat_interleave(self._num_coded) if self._coding.codes_alone else rows
+        )
 
     def _nothing(self) -> Tensor:
         return torch.zeros(self._batch_size, self._channels, 0, device=self._tokenizer.device)
@@ -301,11 +310,12 @@ class DecoderStream:
         return self._restored(self._resampler.push(output.float().flatten(0, 1)))
 
     def _restored(self, resampled: Tensor) -> Tensor:
-        samples = resampled.unflatten(0, (self._batch_size, self._frontend.channels))
+        samples = resampled.unflatten(0, (self._batch_size, self._num_coded))
         if self._num_samples is not None:
             samples = samples[..., : max(0, self._num_samples - self._num_given)]
         self._num_given += samples.shape[-1]
-        return self._frontend.unmixed(samples, self._channels).clamp(-1.0, 1.0)
+        sound = self._frontend.channel_policy.restored(samples, self._channels)
+        return sound.clamp(-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -313,11 +323,12 @@ class StreamOutput:
     """What a piece of a sound made determined.
 
     Attributes:
-        indices: int64 ``[batch, frames, codebooks]``.
+        indices: int64 ``[batch, frames, codebooks]``; where channels are encoded alone, with an
+            axis of channels before the last.
         samples: ``[batch, channels, samples]`` in [-1, 1], decoded from them.
     """
 
-    indices: Int[Tensor, "batch frames codebooks"]
+    indices: Int[Tensor, "batch frames *channel codebooks"]
     samples: Float[Tensor, "batch channels samples"]
 
 
@@ -399,6 +410,22 @@ class TokenizerStream:
 
     def _samples_for(self, num_samples: int) -> int:
         return self.encoder.inputs_for(self.decoder.inputs_for(num_samples))
+
+
+def _streaming_frontend(tokenizer: "Tokenizer") -> AudioFrontend:
+    frontend = audio_frontend(tokenizer)
+    if frontend.level is not None or tokenizer.chunking is not None:
+        what = "chunks that are encoded alone" if frontend.level is None else "the level of all"
+        raise StreamingError(
+            f"Streaming: expected a tokenizer that knows a sound sample by sample, got one with "
+            f"{what}. Encode whole sounds, or in pieces (encode_pieces)."
+        )
+    return frontend
+
+
+@torch.no_grad()
+def _opened(network: nn.Module) -> Stream:
+    return open_stream(network)
 
 
 def audio_frontend(tokenizer: "Tokenizer") -> AudioFrontend:

@@ -1,31 +1,31 @@
 """The tokenizer: frontend, encoder, quantizer and decoder in one object."""
 
-import contextlib
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
+from vqkit.errors import ShapeError
 from vqkit.quantizers import Quantizer, QuantizerOutput
-from vqkit.tokenizers import folder, hub
-from vqkit.tokenizers.build import build, describe
+from vqkit.tokenizers import batching
+from vqkit.tokenizers.build import describe
+from vqkit.tokenizers.checks import check_parts, checked_items
+from vqkit.tokenizers.chunking import Chunking
+from vqkit.tokenizers.evaluating import evaluating
 from vqkit.tokenizers.fingerprint import fingerprint
 from vqkit.tokenizers.frontend import Frontend
+from vqkit.tokenizers.item_coding import ItemCoding
 from vqkit.tokenizers.long_sounds import (
-    CHUNK_SECONDS,
     Waveform,
-    decoded_pieces,
+    decoded_waveform,
     encode_waveform,
     frames_per_chunk,
 )
-from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.pretrained import PretrainedModel
+from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 from vqkit.tokenizers.streaming import TokenizerStream, audio_frontend
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
@@ -46,7 +46,7 @@ class TokenizerOutput:
 
 
 @final
-class Tokenizer(nn.Module):
+class Tokenizer(PretrainedModel):
     """Turns media into tokens and back.
 
     Args:
@@ -55,7 +55,9 @@ class Tokenizer(nn.Module):
             ``in_channels``, ``dim`` and ``stride``.
         quantizer: Acts on the latents, channels last.
         decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
-        ``last_layer``. name: Id that token files carry.
+            ``last_layer``.
+        name: Id that token files carry.
+        chunking: Sounds are encoded in these chunks; None as a whole.
 
     Raises:
         ConfigError: The parts do not fit each other.
@@ -71,6 +73,8 @@ class Tokenizer(nn.Module):
     (torch.Size([1, 4, 6, 1]), torch.Size([3, 30, 45]))
     """
 
+    ADDED_ARGUMENTS: ClassVar[Mapping[str, Any]] = {"chunking": None}
+
     def __init__(
         self,
         frontend: Frontend,
@@ -78,6 +82,7 @@ class Tokenizer(nn.Module):
         quantizer: Quantizer,
         decoder: nn.Module,
         name: str = "unnamed",
+        chunking: Chunking | None = None,
     ) -> None:
         super().__init__()
         self.frontend = frontend
@@ -85,9 +90,8 @@ class Tokenizer(nn.Module):
         self.quantizer = quantizer
         self.decoder = decoder
         self.name = name
-        self._check_parts()
-        self.folder: Path | None = None
-        """Where it was loaded from: what coding its tokens may need lies there too."""
+        self.chunking = chunking
+        check_parts(self)
         self._fingerprint: tuple[Any, str] | None = None
 
     @property
@@ -105,14 +109,17 @@ class Tokenizer(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Hash of configuration and weights, 32 hex digits; follows every change of either."""
-        state = self.state_dict()
         # Versions count in-place changes, addresses show replaced tensors: a cheap key to the hash.
         key = (
             self.name,
-            tuple((name, v.data_ptr(), v._version, v.dtype) for name, v in state.items()),
+            [
+                (v.data_ptr(), v._version, v.dtype)
+                for module in self.modules()
+                for v in _own(module)
+            ],
         )
         if self._fingerprint is None or self._fingerprint[0] != key:
-            self._fingerprint = (key, fingerprint(self.config, state))
+            self._fingerprint = (key, fingerprint(self.config, self.state_dict()))
         return self._fingerprint[1]
 
     @property
@@ -122,13 +129,15 @@ class Tokenizer(nn.Module):
             name=self.name,
             modality=self.frontend.modality,
             channels=self.frontend.channels,
-            axes=self.frontend.axes,
-            strides=self.stride,
+            axes=self.frontend.axes + self._further_axes,
+            strides=self.stride + (1,) * len(self._further_axes),
             codebook_sizes=self.quantizer.codebook_sizes,
             fingerprint=self.fingerprint,
             latent_grid=self.quantizer.grid,
             num_positions=self._num_positions,
             sample_rate_hz=self.frontend.sample_rate_hz,
+            chunking=self.chunking,
+            further_sizes=self.frontend.further_sizes or None,
         )
 
     @property
@@ -166,7 +175,7 @@ class Tokenizer(nn.Module):
         *,
         batched: bool = False,
         sample_rate_hz: int | None = None,
-        chunk_seconds: float = CHUNK_SECONDS,
+        chunk_seconds: float | None = None,
     ) -> Tokens:
         """Turn media into tokens.
 
@@ -175,11 +184,13 @@ class Tokenizer(nn.Module):
         Args:
             media: A batch ``[batch, channels, *size]`` or a list of ``[channels, *size]`` of any
                 sizes, in [-1, 1].
-            batched: Encode items of equal padded size together: faster on a GPU, but kernels chosen
-                by the shape may move a latent by a rounding error and its token to a neighbour.
+            batched: Encode items together, which is faster: sounds of similar length where the
+                encoder takes lengths, otherwise items of equal padded size. Kernels chosen by the
+                shape may move a latent by a rounding error and its token to a neighbour.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
             chunk_seconds: Longer sounds are encoded in chunks of this length, in memory that does
                 not grow with the sound, if the encoder can; its state goes from chunk to chunk.
+                None is 2 on a CPU, whose caches hold so much, and 60 on a GPU.
 
         Raises:
             ConfigError: A sample rate of images, or one that no sound has.
@@ -193,16 +204,13 @@ class Tokenizer(nn.Module):
             for item in media
         ]
         if self.quantizer.grid is not None:
+            spec = self.spec
             for _, size in prepared:
-                self.spec.grid(size)
+                spec.grid(size)
         num_frames = frames_per_chunk(self, chunk_seconds)
-        with self.evaluating():
-            if batched:
-                grids = self._encode_batched([padded for padded, _ in prepared], num_frames)
-            else:
-                grids = [self._encode_padded(padded[None], num_frames) for padded, _ in prepared]
-        sizes = [size for _, size in prepared]
-        return Tokens.stack([self._tokens(*item) for item in zip(grids, sizes, strict=True)])
+        with evaluating(self):
+            coded = self._encode_items([item for item, _ in prepared], num_frames, batched)
+        return self._tokens(coded, [size for _, size in prepared])
 
     @torch.no_grad()
     def encode_pieces(
@@ -210,7 +218,7 @@ class Tokenizer(nn.Module):
         pieces: Iterable[Tensor],
         *,
         sample_rate_hz: int | None = None,
-        chunk_seconds: float = CHUNK_SECONDS,
+        chunk_seconds: float | None = None,
     ) -> Tokens:
         """Turn one sound that comes in pieces into tokens: those of :meth:`encode`, bit for bit.
 
@@ -220,7 +228,7 @@ class Tokenizer(nn.Module):
         Args:
             pieces: ``[channels, samples]`` in [-1, 1]; at least one, which may have no samples.
             sample_rate_hz: Their rate, if it is not the model's.
-            chunk_seconds: Length of what is encoded at once.
+            chunk_seconds: Length of what is encoded at once, as for :meth:`encode`.
 
         Raises:
             ConfigError: A rate that no sound has.
@@ -228,20 +236,30 @@ class Tokenizer(nn.Module):
             StreamingError: The tokenizer is not one of sounds.
         """
         waveform = Waveform(audio_frontend(self), pieces, sample_rate_hz, self.device)
-        with self.evaluating():
-            grid = encode_waveform(self, waveform, frames_per_chunk(self, chunk_seconds))
-        assert waveform.size is not None
-        return self._tokens(grid, waveform.size)
+        num_frames = frames_per_chunk(self, chunk_seconds)
+        with evaluating(self):
+            coded = self.coding.encode(
+                waveform, lambda rows: encode_waveform(self, rows, num_frames)
+            )
+        assert waveform.size is not None, "all pieces are taken"
+        return self._tokens([coded], [waveform.size])
 
     @torch.no_grad()
     def decode(
-        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float = CHUNK_SECONDS
+        self,
+        tokens: Tokens,
+        *,
+        batched: bool = False,
+        check_model: bool = True,
+        chunk_seconds: float | None = None,
     ) -> list[Tensor]:
         """Turn tokens into media, one ``[channels, *size]`` per item in its original size.
 
         Args:
             tokens: What this tokenizer made; a prefix of a residual quantizer's levels will do.
                 Unknown tokens (-1) add nothing to their latents.
+            batched: Decode items together, as :meth:`encode` does: faster, and equal up to
+                rounding.
             check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
                 or fine-tuned since, and know what you do.
             chunk_seconds: Longer sounds are decoded in chunks of this length, if the decoder can.
@@ -250,42 +268,37 @@ class Tokenizer(nn.Module):
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's.
         """
-        self._check_tokens(tokens, check_model)
+        items = checked_items(tokens, self, check_model)
         num_frames = frames_per_chunk(self, chunk_seconds)
-        media = []
-        with self.evaluating():
-            for i, size in enumerate(tokens.media):
-                indices = tokens.item(i).indices.to(self.device)
-                if self.frontend.sample_rate_hz is None:
-                    media.append(self.decode_whole(indices, size))
-                else:
-                    parts = list(decoded_pieces(self, indices, size, num_frames))
-                    media.append(torch.cat(parts, dim=-1))
-        return media
+        with evaluating(self):
+            outputs = self._decode_items(items, num_frames, batched)
+        return [
+            self.frontend.restore(output, size)
+            for output, size in zip(outputs, tokens.media, strict=True)
+        ]
 
     def decode_pieces(
-        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float = CHUNK_SECONDS
+        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float | None = None
     ) -> Iterator[Tensor]:
         """Turn the tokens of one sound into pieces ``[channels, samples]``, for hours of it.
 
         Joined they are what :meth:`decode` gives, bit for bit. A decoder that needs the whole gives
-        one piece.
+        all of it at once.
 
         Raises:
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's, or they are of several items.
             StreamingError: The tokenizer is not one of sounds.
         """
-        audio_frontend(self)
-        self._check_tokens(tokens, check_model)
-        if len(tokens.media) != 1:
-            raise ShapeError(f"Decoding in pieces: expected one sound, got {len(tokens.media)}.")
-        num_frames = frames_per_chunk(self, chunk_seconds)
-        indices = tokens.item(0).indices.to(self.device)
-        pieces = decoded_pieces(self, indices, tokens.media[0], num_frames)
+        frontend = audio_frontend(self)
+        items = checked_items(tokens, self, check_model)
+        if len(items) != 1:
+            raise ShapeError(f"Decoding in pieces: expected one sound, got {len(items)}.")
+        outputs = self._decoded(items[0], frames_per_chunk(self, chunk_seconds))
+        pieces = frontend.restored_pieces(outputs, tokens.media[0])
         while True:
             # Not while the caller has the piece: the state of others is not ours to change.
-            with torch.no_grad(), self.evaluating():
+            with torch.no_grad(), evaluating(self):
                 piece = next(pieces, None)
             if piece is None:
                 return
@@ -323,126 +336,36 @@ class Tokenizer(nn.Module):
         """
         return TokenizerStream(self, batch_size, sample_rate_hz, channels)
 
-    def encode_whole(self, batch: Tensor) -> Tensor:
-        """Indices of what the frontend made of media of one size, in one pass of the encoder."""
-        if batch.numel() == 0:  # a sound of no length: networks take one sample at least
-            grid = [0] * len(self.stride)
-            num_codebooks = len(self.quantizer.codebook_sizes)
-            return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
-        return self.quantizer.encode(self._latents(batch))
+    @property
+    def coding(self) -> ItemCoding:
+        """What of an item the networks take at a time."""
+        return ItemCoding(self.frontend.codes_channels_alone, self.chunking)
 
-    def decode_whole(self, indices: Tensor, size: Mapping[str, int]) -> Tensor:
-        """Media of a size of the indices of one item, in one pass of the decoder."""
+    def encode_whole(self, rows: Tensor) -> Tensor:
+        """Indices of what the networks take as items, of one size, in one pass of the encoder."""
+        if rows.numel() == 0:  # a sound of no length: networks take one sample at least
+            shape = (len(rows), *[0] * len(self.stride), self.quantizer.num_codebooks)
+            return torch.zeros(shape, dtype=torch.int64)
+        return self.quantizer.encode(self._latents(rows))
+
+    def decode_whole(self, indices: Tensor) -> Tensor:
+        """What indices ``[rows, *grid, codebooks]`` decode to in one pass of the decoder."""
         if indices.numel() == 0:
-            output = torch.zeros(self.frontend.channels, *[0] * len(self.stride))
-            return self.frontend.restore(output.to(self.device), size)
-        output = self._reconstruct(self.quantizer.decode(indices))[0].float()
-        return self.frontend.restore(output, size)
-
-    @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
-        was_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ):
-                yield
-        finally:
-            for module in was_training:
-                module.training = True
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
-        """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
-
-        Args:
-            save_directory: Created if absent; files of a model in it are replaced.
-            card: Text for the model card after its generated head.
-        """
-        folder.write(Path(save_directory), self.config, self.spec, self.state_dict(), card=card)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
-        trusted: Sequence[str] = (),
-    ) -> "Tokenizer":
-        """Load a model from a folder, or from the Hugging Face hub by its id.
-
-        Args:
-            pretrained_model_name_or_path: A folder, or ``organisation/name``.
-            revision: Branch, tag or commit on the hub.
-            cache_dir: Where downloads are kept.
-            force_download: Download again.
-            local_files_only: Use what is in the cache.
-            token: Access token.
-            trusted: Packages outside vqkit whose classes the configuration may name.
-
-        Raises:
-            ConfigError: No model there, or one that is damaged or names classes not trusted.
-            MissingExtraError: A hub id without huggingface_hub installed.
-        """
-        path = Path(pretrained_model_name_or_path)
-        if not path.is_dir():
-            path = hub.download(
-                str(pretrained_model_name_or_path),
-                revision=revision,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                token=token,
-            )
-        stored = folder.read(path)
-        # Shapes first, on no memory: a hostile configuration must not allocate what its weights
-        # do not fill.
-        with torch.device("meta"), _SkipRandom():
-            folder.check_shapes(stored, _build_tokenizer(stored.config, trusted).state_dict())
-        tokenizer = _build_tokenizer(stored.config, trusted)
-        tokenizer.load_state_dict(stored.state, strict=True)
-        if tokenizer.fingerprint != stored.spec.fingerprint:
-            raise ConfigError(
-                f"Model {path}: expected fingerprint {stored.spec.fingerprint}, got "
-                f"{tokenizer.fingerprint}. The configuration or the weights were changed or "
-                f"damaged."
-            )
-        tokenizer.folder = path
-        return tokenizer.eval()
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str = "Upload tokenizer",
-        private: bool | None = None,
-        token: str | bool | None = None,
-        revision: str | None = None,
-        card: str = "",
-    ) -> str:
-        """Upload the model folder to the Hugging Face hub; return the address of the commit.
-
-        Raises:
-            MissingExtraError: huggingface_hub is not installed.
-        """
-        return hub.upload(
-            repo_id,
-            lambda directory: self.save_pretrained(directory, card=card),
-            commit_message=commit_message,
-            private=private,
-            token=token,
-            revision=revision,
-        )
+            shape = (len(indices), self.frontend.channels, *[0] * len(self.stride))
+            return torch.zeros(shape, device=self.device)
+        return self._reconstruct(self.quantizer.decode(indices)).float()
 
     @property
-    def _axes(self) -> tuple[str, ...]:
+    def token_axes(self) -> tuple[str, ...]:
+        """Names of the axes of the indices."""
         # The indices of a whole grid, scales one after the other, lie on no axis of the media.
-        return tuple(self.frontend.axes) if self.quantizer.grid is None else ("token",)
+        if self.quantizer.grid is not None:
+            return ("token",)
+        return tuple(self.frontend.axes) + self._further_axes
+
+    @property
+    def _further_axes(self) -> tuple[str, ...]:
+        return (CHANNEL_AXIS,) if self.frontend.codes_channels_alone else ()
 
     @property
     def _num_positions(self) -> int | None:
@@ -457,95 +380,81 @@ class Tokenizer(nn.Module):
         reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
 
-    def _tokens(self, grid: Tensor, size: Mapping[str, int]) -> Tokens:
-        return Tokens(
-            streams={"tokens": TokenStream(grid, self.quantizer.codebook_sizes, self._axes)},
-            media=(size,),
-            modality=self.frontend.modality,
-            tokenizer=self.name,
-            fingerprint=self.fingerprint,
+    def _tokens(
+        self, coded: Sequence[Mapping[str, Tensor]], sizes: Sequence[Mapping[str, int]]
+    ) -> Tokens:
+        layouts = {
+            "tokens": (self.token_axes, self.quantizer.codebook_sizes),
+            **self.spec.side_streams,
+        }
+        maker = self.fingerprint
+        items = []
+        for indices, size in zip(coded, sizes, strict=True):
+            streams = {
+                name: TokenStream(indices[name], codebook_sizes, axes)
+                for name, (axes, codebook_sizes) in layouts.items()
+            }
+            items.append(Tokens(streams, (size,), self.frontend.modality, self.name, maker))
+        return Tokens.stack(items)
+
+    def _encode_items(
+        self, items: Sequence[Tensor], num_frames: int, batched: bool
+    ) -> list[dict[str, Tensor]]:
+        coded: list[dict[str, Tensor]] = [{}] * len(items)
+        fits = [self._is_image or item.shape[-1] <= num_frames * self.stride[0] for item in items]
+        together = self._together(fits, batched)
+        grids = batching.encode(self, [items[i] for i in together])
+        for i, grid in zip(together, grids, strict=True):
+            coded[i] = {"tokens": grid}
+        for i in sorted(set(range(len(items))) - set(together)):
+            coded[i] = self.coding.encode(
+                [items[i][None]], lambda rows: self._encode_rows(rows, num_frames)
+            )
+        return coded
+
+    def _encode_rows(self, rows: Iterable[Tensor], num_frames: int) -> Tensor:
+        if self._is_image:
+            return self.encode_whole(*rows)
+        return encode_waveform(self, rows, num_frames)
+
+    def _decode_items(
+        self, items: Sequence[Tokens], num_frames: int, batched: bool
+    ) -> list[Tensor]:
+        outputs = [torch.empty(0)] * len(items)
+        grids = [item.indices.to(self.device) for item in items]
+        together = self._together(
+            [self._is_image or grid.shape[1] <= num_frames for grid in grids], batched
         )
+        decoded = batching.decode(self, [grids[i] for i in together])
+        for i, output in zip(together, decoded, strict=True):
+            outputs[i] = output
+        for i in sorted(set(range(len(items))) - set(together)):
+            outputs[i] = torch.cat(list(self._decoded(items[i], num_frames)), dim=-1)
+        return outputs
 
-    def _encode_padded(self, batch: Tensor, num_frames: int) -> Tensor:
-        if self.frontend.sample_rate_hz is None:
-            return self.encode_whole(batch)
-        return encode_waveform(self, [batch], num_frames)
+    def _decoded(self, item: Tokens, num_frames: int) -> Iterator[Tensor]:
+        """What the networks make of an item, ``[channels, *size]``; of a sound in pieces."""
+        streams = {name: stream.indices.to(self.device) for name, stream in item.streams.items()}
+        num_samples = self.spec.extents(item.media[0]).get("time", 0)
 
-    def _encode_batched(self, items: list[Tensor], num_frames: int) -> list[Tensor]:
-        grids: list[Tensor] = [torch.empty(0)] * len(items)
-        by_shape: dict[torch.Size, list[int]] = {}
-        for i, item in enumerate(items):
-            by_shape.setdefault(item.shape, []).append(i)
-        for numbers in by_shape.values():
-            encoded = self._encode_padded(torch.stack([items[i] for i in numbers]), num_frames)
-            for i, grid in zip(numbers, encoded.split(1), strict=True):
-                grids[i] = grid
-        return grids
+        def decode(indices: Tensor) -> Iterator[Tensor]:
+            if self._is_image:
+                return iter([self.decode_whole(indices)])
+            return decoded_waveform(self, indices, num_frames)
 
-    def _check_parts(self) -> None:
-        encoder, decoder = self.encoder, self.decoder
-        channels = self.frontend.channels
-        facts = [
-            ("encoder.dim", encoder.dim, "quantizer.dim", self.quantizer.dim),
-            ("quantizer.dim", self.quantizer.dim, "decoder.dim", decoder.dim),
-            ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
-            ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
-            ("encoder.stride", self.stride, "decoder.stride", tuple(decoder.stride)),  # type: ignore[arg-type]
-            ("strides", len(self.stride), "axes", len(self.frontend.axes)),
-        ]
-        if self.quantizer.grid is not None:
-            num_axes = len(self.frontend.axes)
-            facts.append(("quantizer.grid axes", len(self.quantizer.grid), "axes", num_axes))
-        for left_name, left, right_name, right in facts:
-            if left != right:
-                raise ConfigError(
-                    f"Tokenizer: expected {left_name} and {right_name} to be equal, got {left} and "
-                    f"{right}."
-                )
+        return self.coding.decode(streams, num_samples, self.stride[0], decode)
 
-    def _check_tokens(self, tokens: Tokens, check_model: bool) -> None:
-        if check_model and tokens.fingerprint != self.fingerprint:
-            raise ModelMismatchError(
-                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
-                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
-            )
-        sizes = self.quantizer.codebook_sizes
-        if (
-            tokens.axes != self._axes
-            or tokens.codebook_sizes != sizes[: len(tokens.codebook_sizes)]
-        ):
-            raise ShapeError(
-                f"Decoding: expected axes {self._axes} and codebooks {sizes}, got {tokens.axes} "
-                f"and "
-                f"{tokens.codebook_sizes}."
-            )
-        for i, size in enumerate(tokens.media):
-            expected = self.spec.grid(size)
-            grid = tuple(tokens.item(i).indices.shape[1:-1])
-            if grid != expected:
-                raise ShapeError(
-                    f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
-                    f"{grid}."
-                )
+    def _together(self, fits: Sequence[bool], batched: bool) -> list[int]:
+        """Numbers of the items that go through the networks in one batch with others."""
+        if not batched or self.chunking is not None:
+            return []
+        return [i for i, does in enumerate(fits) if does]
+
+    @property
+    def _is_image(self) -> bool:
+        return self.frontend.sample_rate_hz is None
 
 
-class _SkipRandom(TorchFunctionMode):
-    """Leaves initial values undrawn: they have no memory, and it would load the compiler."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def _build_tokenizer(config: dict[str, Any], trusted: Sequence[str]) -> Tokenizer:
-    tokenizer = build(config, trusted=trusted)
-    if not isinstance(tokenizer, Tokenizer):
-        raise ConfigError(f"Model: expected a Tokenizer, got {type(tokenizer).__name__}.")
-    return tokenizer
+def _own(module: nn.Module) -> list[Tensor]:
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    return [tensor for tensor in tensors if tensor is not None]

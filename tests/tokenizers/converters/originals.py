@@ -24,11 +24,15 @@ def encodec(model):
         path = name.replace(".layers.", ".model.", 1)
         if name.startswith("quantizer."):
             path = name.replace("quantizer.", "quantizer.vq.").replace(".codebook.", "._codebook.")
+        elif ".norm." in name:
+            kind = "convtr" if is_transposed(model, name.replace(".norm.", ".conv.")) else "conv"
+            path = path.replace(".norm.", f".{kind}.norm.")
         elif is_transposed(model, name):
             path = path.replace(".conv.", ".convtr.convtr.")
         else:
             path = path.replace(".conv.", ".conv.conv.")
-        if path.endswith(("conv.conv.weight", "convtr.convtr.weight")):
+        has_weight_norm = model.config.norm_type == "weight_norm"
+        if has_weight_norm and path.endswith(("conv.conv.weight", "convtr.convtr.weight")):
             state |= split_norm(path.removesuffix(".weight"), value)
         else:
             state[path] = value
@@ -204,3 +208,96 @@ def wavtokenizer(decoder):
     state["head.istft.window"] = torch.hann_window(decoder.n_fft)
     state["melspec_loss.mel_spec.spectrogram.window"] = torch.ones(4)
     return model, {"state_dict": state, "epoch": 3}
+
+
+def audiocraft(model):
+    """Checkpoint that ``audiocraft.utils.export.export_encodec`` writes for an ``EncodecModel``."""
+    config = model.config
+    text = f"""
+solver: compression
+sample_rate: {config.sampling_rate}
+channels: {config.audio_channels}
+compression_model: encodec
+encodec:
+  autoencoder: seanet
+  quantizer: rvq
+  sample_rate: ${{sample_rate}}
+  channels: ${{channels}}
+  causal: {str(config.use_causal_conv).lower()}
+  renormalize: {str(config.normalize).lower()}
+seanet:
+  dimension: {config.hidden_size}
+  channels: ${{channels}}
+  causal: ${{encodec.causal}}
+  n_filters: {config.num_filters}
+  n_residual_layers: {config.num_residual_layers}
+  ratios: {config.upsampling_ratios}
+  activation: ELU
+  activation_params:
+    alpha: 1.0
+  norm: weight_norm
+  norm_params: {{}}
+  kernel_size: {config.kernel_size}
+  residual_kernel_size: {config.residual_kernel_size}
+  last_kernel_size: {config.last_kernel_size}
+  dilation_base: 2
+  pad_mode: {config.pad_mode}
+  true_skip: {str(not config.use_conv_shortcut).lower()}
+  compress: {config.compress}
+  lstm: {config.num_lstm_layers}
+  disable_norm_outer_blocks: 0
+  decoder:
+    trim_right_ratio: 1.0
+    final_activation: null
+    final_activation_params: null
+  encoder: {{}}
+rvq:
+  n_q: {len(model.quantizer.layers)}
+  bins: {config.codebook_size}
+"""
+    return {"best_state": encodec(model), "xp.cfg": text, "version": "1.4.0", "exported": True}
+
+
+class BothWays(nn.Module):
+    """The LSTM of SpeechTokenizer's encoder: the input is added to each direction."""
+
+    def __init__(self, width, num_layers):
+        super().__init__()
+        self.lstm = nn.LSTM(width, width, num_layers, bidirectional=True)
+
+    def forward(self, x):
+        frames = x.permute(2, 0, 1)
+        return (self.lstm(frames)[0] + frames.repeat(1, 1, 2)).permute(1, 2, 0)
+
+
+def speechtokenizer():
+    """An EnCodec with that encoder, and what SpeechTokenizer's files say of it."""
+    model = peers.encodec(use_causal_conv=False, num_lstm_layers=2, sampling_rate=16_000)
+    layers = model.encoder.layers
+    conv = layers[15].conv
+    width, dim, kernel = conv.in_channels, conv.out_channels, conv.kernel_size[0]
+    torch.manual_seed(0)
+    layers[13] = BothWays(width, 2)
+    # Twice the channels come in: padding, which is the module's around it, stays.
+    layers[15].conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(2 * width, dim, kernel))
+    state = encodec(model.eval()) | {"transform.weight": torch.ones(3, dim)}
+    config = {"sample_rate": 16_000, "activation": "ELU", "dilation_base": 2, "dimension": dim}
+    return model, config, state
+
+
+def vocos(decoder, num_bandwidths=2, row=1):
+    """State of Vocos whose decoder for one bandwidth is a ``VocosDecoder``."""
+    state = {}
+    for name, value in decoder.state_dict().items():
+        name = name.replace("head.linear.", "head.out.").replace("final_norm.", "final_layer_norm.")
+        if not name.startswith("head."):
+            name = f"backbone.{name}"
+        conditioned = re.fullmatch(r"(backbone\.(?:convnext\.\d+\.)?norm)\.(weight|bias)", name)
+        if conditioned:
+            part = {"weight": "scale", "bias": "shift"}[conditioned[2]]
+            table = torch.randn(num_bandwidths, len(value))
+            table[row] = value
+            state[f"{conditioned[1]}.{part}.weight"] = table
+        else:
+            state[name] = value
+    return state

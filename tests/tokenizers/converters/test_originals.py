@@ -1,5 +1,6 @@
 """Checkpoints with the names of the libraries themselves, read from files without running them."""
 
+import json
 import pickle
 
 import pytest
@@ -11,7 +12,19 @@ from tests.tokenizers.converters import originals, peers
 from vqkit.errors import ConfigError
 from vqkit.nets import VocosDecoder
 from vqkit.tokenizers import Tokenizer
-from vqkit.tokenizers.converters import mimi_from_original, read_foreign, write_transformers
+from vqkit.tokenizers.converters import (
+    VocosChoice,
+    audiocraft_from_original,
+    encodec_from_transformers,
+    encodec_to_original,
+    encodec_to_transformers,
+    mimi_from_original,
+    read_foreign,
+    speechtokenizer_from_original,
+    speechtokenizer_to_original,
+    vocos_from_original,
+    write_transformers,
+)
 from vqkit.tokenizers.converters.mimi import _halves
 from vqkit.tokenizers.converters.state import fold_weight_norm, unfold_weight_norm
 
@@ -37,6 +50,53 @@ def test_encodec(tmp_path):
     assert torch.equal(tokens.indices, codes.transpose(1, 2))
     theirs = model.decode(codes[None], [None]).audio_values[..., :3000].clamp(-1, 1)
     torch.testing.assert_close(torch.stack(tokenizer.decode(tokens)), theirs, rtol=0, atol=1e-5)
+    written = encodec_to_original(tokenizer)
+    assert written.keys() == originals.encodec(model).keys()
+    torch.save(written, tmp_path / "back.th")
+    assert torch.equal(read_foreign(tmp_path / "back.th").encode(x).indices, tokens.indices)
+
+
+AUDIOCRAFT = {
+    "identity shortcut, zeros": {"use_conv_shortcut": False, "pad_mode": "constant"},
+    "causal, dilated": {"use_causal_conv": True, "num_residual_layers": 2},
+    "normalised": {"normalize": True},
+}
+
+
+@pytest.mark.parametrize("name", AUDIOCRAFT)
+def test_audiocraft(name, tmp_path):
+    """What its weights do not say stands in the text of its configuration."""
+    changes = {"use_causal_conv": False, "upsampling_ratios": [5, 4, 4], **AUDIOCRAFT[name]}
+    model = peers.encodec(sampling_rate=32_000, target_bandwidths=[2.4, 4.8], **changes)
+    torch.save(originals.audiocraft(model), tmp_path / "compression_state_dict.bin")
+    tokenizer = read_foreign(tmp_path / "compression_state_dict.bin")
+    assert tokenizer.spec.sample_rate_hz == 32_000
+    assert tokenizer.stride == (80,)
+    x = sound(3000)
+    encoded = model.encode(x, bandwidth=4.8)
+    tokens = tokenizer.encode(x)
+    assert torch.equal(tokens.indices, encoded.audio_codes[0].transpose(1, 2))
+    theirs = model.decode(encoded.audio_codes, encoded.audio_scales).audio_values[..., :3000]
+    ours = torch.stack(tokenizer.decode(tokens))
+    torch.testing.assert_close(ours, theirs.clamp(-1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("solver: musicgen", "no codec.*'musicgen'"),
+        ("seanet: [", "no YAML"),
+        ("seanet: !!python/object/apply:os.system [ls]", "no YAML"),
+        ("compression_model: encodec\nseanet: {causal: '${a}'}\na: '${a}'", "refer"),
+        ("compression_model: encodec\nseanet: {activation: Snake}", "activation.*'Snake'"),
+        ("compression_model: encodec\nseanet: {decoder: {n_filters: 3}}", "decoder.*n_filters"),
+        ("compression_model: encodec\nseanet: {}", "expected 'seanet.causal'"),
+    ],
+)
+def test_configurations_of_audiocraft_that_say_something_else(config, message):
+    checkpoint = originals.audiocraft(peers.encodec())
+    with pytest.raises(ConfigError, match=message):
+        audiocraft_from_original(config, checkpoint["best_state"])
 
 
 def test_dac(tmp_path):
@@ -100,6 +160,91 @@ def test_wavtokenizer(tmp_path):
     torch.testing.assert_close(tokenizer.decoder(latent), decoder(latent), rtol=0, atol=1e-5)
 
 
+def test_speechtokenizer_there_and_back(tmp_path):
+    model, config, state = originals.speechtokenizer()
+    assert "encoder.model.13.lstm.weight_ih_l1_reverse" in state
+    torch.save(state, tmp_path / "SpeechTokenizer.pt")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = read_foreign(tmp_path / "SpeechTokenizer.pt")
+    assert tokenizer.spec.sample_rate_hz == 16_000
+    for length in (1, 319, 320, 321, 1184):
+        x = sound(length)
+        codes = model.encode(x, bandwidth=model.config.target_bandwidths[-1]).audio_codes[0]
+        tokens = tokenizer.encode(x)
+        assert torch.equal(tokens.indices, codes.transpose(1, 2))
+        theirs = model.decode(codes[None], [None]).audio_values[..., :length].clamp(-1, 1)
+        ours = torch.stack(tokenizer.decode(tokens))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    again_config, again = speechtokenizer_to_original(tokenizer)
+    assert again.keys() == state.keys() - {"transform.weight"}
+    assert again_config["semantic_dimension"] == again_config["dimension"] == 16
+    assert again_config["strides"] == [8, 5, 4, 2]
+    read = speechtokenizer_from_original(again_config, again)
+    assert torch.equal(read.encode(x).indices, tokens.indices)
+    with pytest.raises(ConfigError, match=r"activation 'ELU'.*'Snake'"):
+        speechtokenizer_from_original(config | {"activation": "Snake"}, state)
+    plain = encodec_from_transformers(*transformers_of(peers.encodec()))
+    with pytest.raises(ConfigError, match="both directions"):
+        speechtokenizer_to_original(plain)
+    with pytest.raises(ConfigError, match="runs forwards"):
+        encodec_to_transformers(tokenizer)
+
+
+def transformers_of(model):
+    return model.config.to_dict(), model.state_dict()
+
+
+def test_vocos_for_tokens_of_encodec(tmp_path):
+    model = peers.encodec()
+    encodec = encodec_from_transformers(*transformers_of(model))
+    decoder = VocosDecoder(16, 32, 48, 2, hop=320, n_fft=1280, position_net=False).eval()
+    for parameter in decoder.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape))
+    state = originals.vocos(decoder)
+    books = torch.cat([layer.codebook.embed for layer in model.quantizer.layers])
+    state["feature_extractor.codebook_weights"] = books
+    bandwidths = model.config.target_bandwidths
+    tokenizer = vocos_from_original(
+        state, encodec, bandwidth_kbps=bandwidths[1], bandwidths_kbps=bandwidths
+    )
+    x = sound(3000)
+    codes = model.encode(x, bandwidth=bandwidths[1]).audio_codes[0]
+    tokens = tokenizer.encode(x)
+    assert torch.equal(tokens.indices, codes.transpose(1, 2))
+    # Its features are the sum of its own codebooks, one after the other in a table.
+    places = codes + 64 * torch.arange(codes.shape[1])[:, None]
+    latent = F.embedding(places, books).sum(1).transpose(1, 2)
+    theirs = decoder(latent)[..., :3000].clamp(-1, 1)
+    ours = torch.stack(tokenizer.decode(tokens))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    lower = vocos_from_original(
+        state, encodec, bandwidth_kbps=bandwidths[0], bandwidths_kbps=bandwidths
+    )
+    assert lower.quantizer.codebook_sizes == (64,) * (len(tokens.codebook_sizes) // 2)
+    weights = state["backbone.norm.scale.weight"]
+    assert torch.equal(lower.decoder.norm.weight, weights[0])
+
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="EnCodec at 24 kHz beside Vocos"):
+        read_foreign(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"1\.5.*got 7"):
+        read_foreign(tmp_path / "pytorch_model.bin", VocosChoice(encodec, 7))
+    del state["feature_extractor.codebook_weights"]
+    with pytest.raises(ConfigError, match="a vocoder"):
+        vocos_from_original(state)
+    state["feature_extractor.codebook_weights"] = books + 1
+    with pytest.raises(ConfigError, match="not the EnCodec"):
+        vocos_from_original(state, encodec, bandwidth_kbps=0.9, bandwidths_kbps=bandwidths)
+    with_encodec = {
+        f"feature_extractor.encodec.{k}": v for k, v in originals.encodec(model).items()
+    }
+    state["feature_extractor.codebook_weights"] = books
+    whole = vocos_from_original(
+        state | with_encodec, bandwidth_kbps=bandwidths[1], bandwidths_kbps=bandwidths
+    )
+    assert torch.equal(whole.encode(x).indices, tokens.indices)
+
+
 @pytest.mark.parametrize("kind", ["encodec", "dac", "mimi"])
 def test_through_folders_and_back(kind, tmp_path):
     model = peers.dac([2, 4]) if kind == "dac" else getattr(peers, kind)()
@@ -152,12 +297,9 @@ def test_files_that_are_no_models(tmp_path, capsys):
 
 
 def test_models_that_cannot_be_converted_say_why():
-    from vqkit.tokenizers.converters import encodec_from_transformers
-
-    model = peers.encodec(norm_type="time_group_norm", use_causal_conv=False, audio_channels=2)
-    config = model.config.to_dict() | {"normalize": True, "chunk_length_s": 1.0}
-    with pytest.raises(ConfigError, match=r"normalises chunks of 1.0 s"):
-        encodec_from_transformers(config, model.state_dict())
+    config = peers.encodec().config.to_dict() | {"trim_right_ratio": 0.5}
+    with pytest.raises(ConfigError, match=r"trim_right_ratio 1 and .* got 0\.5"):
+        encodec_from_transformers(config, peers.encodec().state_dict())
     state = dict(peers.encodec().state_dict())
     del state["encoder.layers.0.conv.bias"]
     with pytest.raises(ConfigError, match=r"layers\.0\.conv\.bias"):

@@ -109,11 +109,12 @@ class DatasetHeader:
         from vqkit import __version__
 
         axes = spec.axes if spec.latent_grid is None else ("token",)
+        streams = {MAIN_STREAM: (axes, spec.codebook_sizes), **spec.side_streams}
         return DatasetHeader(
             modality=spec.modality,
             tokenizer=spec.name,
             fingerprint=spec.fingerprint,
-            streams={MAIN_STREAM: StreamLayout(axes, spec.codebook_sizes)},
+            streams={name: StreamLayout(*layout) for name, layout in streams.items()},
             media=tuple(spec.media_sizes if media is None else media),
             strides=spec.strides,
             rates={} if spec.sample_rate_hz is None else {"sample_rate_hz": spec.sample_rate_hz},

@@ -1,5 +1,6 @@
 """Models of other libraries <-> tokenizers, without running what they pickled."""
 
+from vqkit.tokenizers.converters.audiocraft import audiocraft_from_original
 from vqkit.tokenizers.converters.dac import (
     dac_from_original,
     dac_from_transformers,
@@ -8,6 +9,7 @@ from vqkit.tokenizers.converters.dac import (
 from vqkit.tokenizers.converters.encodec import (
     encodec_from_original,
     encodec_from_transformers,
+    encodec_to_original,
     encodec_to_transformers,
 )
 from vqkit.tokenizers.converters.mimi import (
@@ -15,20 +17,33 @@ from vqkit.tokenizers.converters.mimi import (
     mimi_from_transformers,
     mimi_to_transformers,
 )
-from vqkit.tokenizers.converters.reading import read_foreign, write_transformers
+from vqkit.tokenizers.converters.reading import VocosChoice, read_foreign, write_transformers
+from vqkit.tokenizers.converters.speechtokenizer import (
+    speechtokenizer_from_original,
+    speechtokenizer_to_original,
+)
+from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 
 __all__ = [
+    "VocosChoice",
+    "audiocraft_from_original",
     "dac_from_original",
     "dac_from_transformers",
     "dac_to_transformers",
     "encodec_from_original",
     "encodec_from_transformers",
+    "encodec_to_original",
     "encodec_to_transformers",
     "mimi_from_original",
     "mimi_from_transformers",
     "mimi_to_transformers",
     "read_foreign",
+    "speechtokenizer_from_original",
+    "speechtokenizer_to_original",
+    "vocos_from_original",
     "wavtokenizer_from_original",
     "write_transformers",
+    "xcodec_from_transformers",
 ]

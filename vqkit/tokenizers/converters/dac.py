@@ -13,7 +13,7 @@ from vqkit.tokenizers.audio_frontend import AudioFrontend
 from vqkit.tokenizers.converters.state import State, fold_weight_norm, load
 from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["dac_from_original", "dac_from_transformers", "dac_to_transformers"]
+__all__ = ["dac_from_original", "dac_from_transformers", "dac_to_transformers", "load_dac"]
 
 _UNIT = ("snake1", "conv1", "snake2", "conv2")
 
@@ -127,6 +127,20 @@ def _assembled(
     *,
     original: bool,
 ) -> Tokenizer:
+    load_dac(encoder, decoder, folded, original=original)
+    return Tokenizer(
+        AudioFrontend(sample_rate_hz), encoder, from_dac(state), decoder, name="audio/dac"
+    ).eval()
+
+
+def load_dac(
+    encoder: DACEncoder, decoder: DACDecoder, folded: State, *, original: bool, library: str = "DAC"
+) -> None:
+    """Fill both networks with weights of the library itself, or of transformers.
+
+    Raises:
+        ConfigError: Weights of other networks.
+    """
     for name, network in (("encoder", encoder), ("decoder", decoder)):
         ours = {}
         for mine, *theirs in _modules(name, len(encoder.strides)):
@@ -135,10 +149,7 @@ def _assembled(
                 if f"{module}.{leaf}" in folded:
                     value = folded[f"{module}.{leaf}"]
                     ours[f"{mine}.{leaf}"] = value[0] if leaf == "alpha" else value
-        load(network, ours, f"DAC's {name}")
-    return Tokenizer(
-        AudioFrontend(sample_rate_hz), encoder, from_dac(state), decoder, name="audio/dac"
-    ).eval()
+        load(network, ours, f"{library}'s {name}")
 
 
 def _modules(network: str, num_strides: int) -> Iterator[tuple[str, str, str]]:

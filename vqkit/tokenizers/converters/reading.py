@@ -1,7 +1,9 @@
 """Which library a model is of, told by what lies there; nothing in it is run."""
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vqkit.errors import ConfigError
+from vqkit.tokenizers.converters.audiocraft import audiocraft_from_original
 from vqkit.tokenizers.converters.dac import (
     dac_from_original,
     dac_from_transformers,
@@ -25,17 +28,21 @@ from vqkit.tokenizers.converters.mimi import (
     mimi_from_transformers,
     mimi_to_transformers,
 )
+from vqkit.tokenizers.converters.speechtokenizer import speechtokenizer_from_original
 from vqkit.tokenizers.converters.state import State
+from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 from vqkit.tokenizers.folder import CONFIG_FILE, WEIGHTS_FILE, replace_file
 from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["read_foreign", "write_transformers"]
+__all__ = ["VocosChoice", "read_foreign", "write_transformers"]
 
 _FROM_TRANSFORMERS = {
     "encodec": encodec_from_transformers,
     "dac": dac_from_transformers,
     "mimi": mimi_from_transformers,
+    "xcodec": xcodec_from_transformers,
 }
 _TO_TRANSFORMERS = {
     "SEANetEncoder": encodec_to_transformers,
@@ -44,12 +51,31 @@ _TO_TRANSFORMERS = {
 }
 
 
-def read_foreign(path: Path) -> Tokenizer:
+@dataclass(frozen=True)
+class VocosChoice:
+    """What a file of Vocos leaves open.
+
+    Args:
+        encodec: The EnCodec whose tokens it makes sound of.
+        bandwidth_kbps: Which of its bandwidths.
+    """
+
+    encodec: Tokenizer | None = None
+    bandwidth_kbps: float = 6.0
+
+
+def read_foreign(path: Path, vocos: VocosChoice | None = None) -> Tokenizer:
     """Read a model of another library.
 
-    A folder of transformers (EnCodec, DAC, Mimi), or a file of weights of EnCodec (``.th``), of
-    descript-audio-codec (``.pth``), of moshi (``.safetensors``) or of WavTokenizer (``.ckpt``).
-    Pickled files are read by torch's reader of weights alone, which runs nothing.
+    A folder of transformers (EnCodec, DAC, Mimi, X-Codec), or a file of weights of EnCodec or
+    audiocraft (``.th``, ``.bin``), of descript-audio-codec (``.pth``), of moshi
+    (``.safetensors``), of WavTokenizer (``.ckpt``), of Vocos (``.bin``) or of SpeechTokenizer
+    (``.pt``, with its ``config.json`` beside it). Pickled files are read by torch's reader of
+    weights alone, which runs nothing.
+
+    Args:
+        path: The folder or the file.
+        vocos: What is to be known of Vocos besides.
 
     Raises:
         ConfigError: There is no such model, or it is damaged or of no kind that is known.
@@ -57,7 +83,7 @@ def read_foreign(path: Path) -> Tokenizer:
     try:
         if path.is_dir():
             return _from_folder(path)
-        return _from_file(path)
+        return _from_file(path, vocos or VocosChoice())
     except KeyError as error:
         raise ConfigError(f"Model {path}: expected {error.args[0]!r} in it, found none.") from error
 
@@ -84,13 +110,10 @@ def write_transformers(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _from_folder(path: Path) -> Tokenizer:
-    try:
-        config = json.loads((path / CONFIG_FILE).read_bytes())
-    except FileNotFoundError as error:
-        raise ConfigError(f"Model {path}: expected {CONFIG_FILE} in it, found none.") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"Model {path}: {CONFIG_FILE} is no JSON ({error}).") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    config = _config(path)
+    if config is None:
+        raise ConfigError(f"Model {path}: expected {CONFIG_FILE} in it, found none.")
+    kind = config.get("model_type")
     if kind not in _FROM_TRANSFORMERS:
         raise ConfigError(
             f"Model {path}: expected model_type {sorted(_FROM_TRANSFORMERS)} in {CONFIG_FILE}, got "
@@ -99,9 +122,20 @@ def _from_folder(path: Path) -> Tokenizer:
     return _FROM_TRANSFORMERS[kind](config, _safetensors(path / WEIGHTS_FILE))
 
 
-def _from_file(path: Path) -> Tokenizer:
+def _config(folder: Path) -> dict[str, Any] | None:
+    """The configuration in a folder, if there is one."""
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"Model {folder}: {CONFIG_FILE} is no JSON ({error}).") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _from_file(path: Path, vocos: VocosChoice) -> Tokenizer:
     if path.suffix == ".safetensors":
-        return _of_state(_safetensors(path), path)
+        return _of_state(_safetensors(path), path, vocos)
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -117,20 +151,30 @@ def _from_file(path: Path) -> Tokenizer:
         raise ConfigError(f"Model {path}: expected a state dict, got {type(loaded).__name__}.")
     if "metadata" in loaded and "state_dict" in loaded:
         return dac_from_original(loaded["metadata"]["kwargs"], loaded["state_dict"])
-    return _of_state(loaded.get("state_dict", loaded.get("best_state", loaded)), path)
+    if "xp.cfg" in loaded:
+        return audiocraft_from_original(loaded["xp.cfg"], loaded["best_state"])
+    return _of_state(loaded.get("state_dict", loaded), path, vocos)
 
 
-def _of_state(state: State, path: Path) -> Tokenizer:
-    names = set(state)
-    if any(name.startswith("feature_extractor.encodec.") for name in names):
+def _of_state(state: State, path: Path, vocos: VocosChoice) -> Tokenizer:
+    """The tokenizer of weights, told by a name that no other library's have."""
+
+    def has(pattern: str) -> bool:
+        return any(re.match(pattern, name) for name in state)
+
+    if has(r"backbone\.pos_net\."):
         return wavtokenizer_from_original(state)
-    if any(name.startswith("encoder_transformer.") for name in names):
+    if has(r"backbone\."):
+        return vocos_from_original(state, vocos.encodec, bandwidth_kbps=vocos.bandwidth_kbps)
+    if has(r"encoder_transformer\."):
         return mimi_from_original(state)
-    if any(name.startswith("encoder.model.") for name in names):
+    if has(r"encoder\.model\.\d+\.lstm\..*_reverse$"):
+        return speechtokenizer_from_original(_config(path.parent) or {}, state)
+    if has(r"encoder\.model\."):
         return encodec_from_original(state)
     raise ConfigError(
-        f"Model {path}: expected weights of EnCodec, DAC, Mimi or WavTokenizer, got names below "
-        f"{sorted({name.split('.')[0] for name in names})[:8]}."
+        f"Model {path}: expected weights of EnCodec, DAC, Mimi, WavTokenizer, Vocos or "
+        f"SpeechTokenizer, got names below {sorted({name.split('.')[0] for name in state})[:8]}."
     )
 
 

@@ -4,11 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vqkit.errors import ConfigError
-from vqkit.nets import ConvStyle
-from vqkit.tokenizers.converters.state import State
+from torch import Tensor
 
-__all__ = ["ORIGINAL_SEANET", "seanet_sizes", "sizes_of_config"]
+from vqkit.errors import ConfigError
+from vqkit.nets import BidirectionalLSTM, ConvStyle, SEANetDecoder, SEANetEncoder
+from vqkit.nets.padded_conv import PaddedConv, PaddedTransposedConv
+from vqkit.tokenizers.converters.state import State, fold_weight_norm, split_weight_norm
+
+__all__ = ["ORIGINAL_SEANET", "lstm_layers", "original_state", "seanet_sizes", "sizes_of_config"]
 
 ORIGINAL_SEANET = (
     (r"^((?:.*\.)?(?:en|de)coder)\.model\.", r"\1.layers."),
@@ -74,6 +77,33 @@ def seanet_sizes(encoder: State, style: ConvStyle) -> dict[str, Any]:
         "num_blocks": len(blocks) // len(strided),
         "compress": narrow.shape[1] // narrow.shape[0],
         "learned_shortcut": any(".shortcut." in name for name in encoder),
-        "num_lstm_layers": sum(".lstm.weight_ih_l" in name for name in encoder),
+        "num_lstm_layers": lstm_layers(encoder),
         "style": style,
     }
+
+
+def original_state(name: str, network: SEANetEncoder | SEANetDecoder) -> dict[str, Tensor]:
+    """The state of a network under the names of EnCodec, audiocraft and SpeechTokenizer."""
+    kinds = {
+        path: "convtr" if isinstance(module, PaddedTransposedConv) else "conv"
+        for path, module in network.named_modules()
+        if isinstance(module, PaddedConv | PaddedTransposedConv)
+    }
+    flat = {}
+    for key, value in fold_weight_norm(network.state_dict()).items():
+        module, part, leaf = key.rsplit(".", 2)
+        if module in kinds:
+            kind = kinds[module]
+            key = f"{module}.{kind}.{kind if part == 'conv' else part}.{leaf}"
+        flat[f"{name}.{key.replace('layers.', 'model.', 1)}"] = value
+    if network.style.norm == "group":
+        return flat
+    weights = [key for key in flat if key.endswith(("conv.conv.weight", "convtr.convtr.weight"))]
+    return split_weight_norm(flat, [key.removesuffix(".weight") for key in weights])
+
+
+def lstm_layers(network: State) -> int | BidirectionalLSTM:
+    """The LSTM of a network, by the names of its weights."""
+    names = [name for name in network if ".lstm.weight_ih_l" in name]
+    count = sum(not name.endswith("_reverse") for name in names)
+    return BidirectionalLSTM(count) if len(names) > count else count

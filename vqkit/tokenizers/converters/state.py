@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 
-__all__ = ["State", "below", "fold_weight_norm", "load", "renamed", "unfold_weight_norm"]
+__all__ = [
+    "State",
+    "below",
+    "fold_weight_norm",
+    "load",
+    "renamed",
+    "split_weight_norm",
+    "unfold_weight_norm",
+]
 
 State = Mapping[str, Tensor]
 
@@ -41,8 +49,18 @@ def fold_weight_norm(state: State) -> dict[str, Tensor]:
 
 def unfold_weight_norm(state: State, modules: Sequence[str]) -> dict[str, Tensor]:
     """The inverse for these modules, in torch's newer way: the weight is its own direction."""
+    return _unfolded(state, modules, *_NORMED[1])
+
+
+def split_weight_norm(state: State, modules: Sequence[str]) -> dict[str, Tensor]:
+    """The same in torch's older way."""
+    return _unfolded(state, modules, *_NORMED[0])
+
+
+def _unfolded(
+    state: State, modules: Sequence[str], length: str, direction: str
+) -> dict[str, Tensor]:
     unfolded = dict(state)
-    length, direction = _NORMED[1]
     for module in modules:
         weight = unfolded.pop(f"{module}.weight")
         unfolded |= {module + length: _norms(weight), module + direction: weight}
