@@ -10,7 +10,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
@@ -344,19 +343,13 @@ class Tokenizer(nn.Module):
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever.
-
-        Weights that are normalised are so once, not for every item.
-        """
+        """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
         was_training = [module for module in _below(self) if module.training]
         if was_training:
             self.eval()
         try:
-            with (
-                parametrize.cached(),
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-                ),
+            with torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ):
                 yield
         finally:
