@@ -67,8 +67,8 @@ def add_dataset_options(parser: Parser) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="encode so many media of equal size together, faster on a GPU; with 1, tokens do not "
-        "depend on other media (default: 1)",
+        help="encode so many images of equal size, or sounds, together: faster for short sounds "
+        "and on a GPU; with 1, tokens do not depend on other media (default: 1)",
     )
     group.add_argument(
         "--on-error",

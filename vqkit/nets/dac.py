@@ -13,6 +13,7 @@ from vqkit.errors import ConfigError
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer
 from vqkit.nets.padded_conv import trained_weight
 from vqkit.nets.ragged import RaggedConv1d, RaggedConvTranspose1d
+from vqkit.nets.residual_sum import residual_sum
 from vqkit.nets.stream import PointwiseStream, ResidualStream, Span, Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
@@ -75,9 +76,7 @@ class _ResidualUnit(TimeLayer):
         self, x: Float[Tensor, "batch width samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width samples"]:
         """Same shape."""
-        out = self.block(x, lengths)
-        out += x
-        return out
+        return residual_sum(x, self.block(x, lengths))
 
     def stream(self) -> Stream:
         """Begin a signal."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError, StreamingError
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer, through
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
+from vqkit.nets.residual_sum import residual_sum
 from vqkit.nets.stream import ResidualStream, Span, Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
@@ -127,9 +128,7 @@ class _ResidualBlock(TimeLayer):
         self, x: Float[Tensor, "batch width samples"], lengths: Lengths | None = None
     ) -> Float[Tensor, "batch width samples"]:
         """Same shape."""
-        out = self.block(x, lengths)
-        out += through(self.shortcut, x, lengths)
-        return out
+        return residual_sum(through(self.shortcut, x, lengths), self.block(x, lengths))
 
     def stream(self) -> Stream:
         """Begin a signal."""

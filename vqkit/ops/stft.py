@@ -33,7 +33,9 @@ def reflect_pad(x: Float[Tensor, "*items samples"], left: int, right: int) -> Te
     if not num_samples:
         raise ShapeError(f"Reflection: expected at least one sample, got {list(x.shape)}.")
     missing = max(0, max(left, right) + 1 - num_samples)
-    rows = F.pad(x.reshape(1, -1, num_samples), (0, missing))
+    rows = x.reshape(1, -1, num_samples)
+    if missing:  # padding by nothing would still copy
+        rows = F.pad(rows, (0, missing))
     padded = F.pad(rows, (left, right), mode="reflect")
     padded = padded[..., : left + num_samples + right]
     return padded.reshape(*x.shape[:-1], padded.shape[-1])

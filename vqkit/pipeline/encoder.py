@@ -17,8 +17,8 @@ class ItemEncoder:
     """Turns media into tokens, or the reason why there are none, item by item.
 
     With a batch size of 1 every item is encoded by itself. Items of larger batches are encoded
-    together where they have equal rates and padded sizes; a batch that does not fit the memory is
-    halved, and so are all that follow.
+    together: images of equal padded size, sounds of equal rate and similar length. A batch that
+    does not fit the memory is halved, and so are all that follow.
 
     Args:
         tokenizer: What encodes.

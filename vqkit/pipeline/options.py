@@ -24,9 +24,10 @@ class EncodingOptions:
             are equally near.
         alpha: What transparent pixels are laid over.
         num_codebooks: Keep the first so many codebooks; None for all.
-        batch_size: Items of equal size that are encoded together. With 1 an item's tokens depend
-            on the item alone; a GPU is faster with more, and kernels that are chosen by the shape
-            may move a latent by a rounding error and its token to a neighbour.
+        batch_size: Images of equal size, or sounds of any length, that are encoded together. With 1
+            an item's tokens depend on the item alone; more are faster, of short sounds and on a
+            GPU, and kernels that are chosen by the shape may move a latent by a rounding error and
+            its token to a neighbour.
         shard_bytes: Media in each shard; None for about 64 shards of 16 to 256 MiB.
     """
 

@@ -5,28 +5,30 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
-__all__ = ["evaluating"]
+__all__ = ["evaluating", "modules_of"]
 
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever.
-
-    Weights that are normalised are so once, not for every item.
-    """
-    was_training = [part for part in module.modules() if part.training]
+    """Evaluation mode; on a GPU full fp32 and repeatable kernels: tokens are forever."""
+    was_training = [part for part in modules_of(module) if part.training]
     if was_training:
         module.eval()
     try:
-        with (
-            parametrize.cached(),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            ),
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         ):
             yield
     finally:
         for part in was_training:
             part.training = True
+
+
+def modules_of(root: nn.Module) -> Iterator[nn.Module]:
+    """A module and all in it: ``modules()`` without its names, which take milliseconds."""
+    stack = [root]
+    while stack:
+        module = stack.pop()
+        yield module
+        stack += [child for child in module._modules.values() if child is not None]

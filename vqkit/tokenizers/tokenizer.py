@@ -14,7 +14,7 @@ from vqkit.tokenizers import batching
 from vqkit.tokenizers.build import describe
 from vqkit.tokenizers.checks import check_parts, checked_items
 from vqkit.tokenizers.chunking import Chunking
-from vqkit.tokenizers.evaluating import evaluating
+from vqkit.tokenizers.evaluating import evaluating, modules_of
 from vqkit.tokenizers.fingerprint import fingerprint
 from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
@@ -114,7 +114,7 @@ class Tokenizer(PretrainedModel):
             self.name,
             [
                 (v.data_ptr(), v._version, v.dtype)
-                for module in self.modules()
+                for module in modules_of(self)
                 for v in _own(module)
             ],
         )
