@@ -231,7 +231,7 @@ seanet:
   causal: ${{encodec.causal}}
   n_filters: {config.num_filters}
   n_residual_layers: {config.num_residual_layers}
-  ratios: {config.upsampling_ratios}
+  ratios: {list(config.upsampling_ratios)}
   activation: ELU
   activation_params:
     alpha: 1.0

@@ -99,6 +99,14 @@ def test_configurations_of_audiocraft_that_say_something_else(config, message):
         audiocraft_from_original(config, checkpoint["best_state"])
 
 
+def test_settings_of_a_wrong_kind(tmp_path):
+    checkpoint = originals.audiocraft(peers.encodec())
+    checkpoint["xp.cfg"] = checkpoint["xp.cfg"].replace("n_filters: 4", "n_filters: many")
+    torch.save(checkpoint, tmp_path / "x.bin")
+    with pytest.raises(ConfigError, match=r"x\.bin: its configuration is no such model's"):
+        read_foreign(tmp_path / "x.bin")
+
+
 def test_dac(tmp_path):
     networks, checkpoint = originals.dac()
     torch.save(checkpoint, tmp_path / "weights.pth")

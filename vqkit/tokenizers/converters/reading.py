@@ -84,8 +84,15 @@ def read_foreign(path: Path, vocos: VocosChoice | None = None) -> Tokenizer:
         if path.is_dir():
             return _from_folder(path)
         return _from_file(path, vocos or VocosChoice())
+    except ConfigError:
+        raise
     except KeyError as error:
         raise ConfigError(f"Model {path}: expected {error.args[0]!r} in it, found none.") from error
+    # Settings of a wrong kind show wherever they are first used.
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        raise ConfigError(
+            f"Model {path}: its configuration is no such model's: {error}."
+        ) from error
 
 
 def write_transformers(tokenizer: Tokenizer, folder: Path) -> None:
