@@ -7,6 +7,7 @@ from vqkit.tokenizers.frontend import Frontend, ImageFrontend
 from vqkit.tokenizers.media_part import MediaPart
 from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook
 from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.speech_recogniser import RecogniserOutput, SpeechRecogniser
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
@@ -16,6 +17,8 @@ __all__ = [
     "Frontend",
     "ImageFrontend",
     "MediaPart",
+    "RecogniserOutput",
+    "SpeechRecogniser",
     "TokenStream",
     "Tokenizer",
     "TokenizerOutput",

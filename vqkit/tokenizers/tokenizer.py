@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
+from vqkit.nets import TextDecoder
 from vqkit.quantizers import Quantizer, QuantizerOutput
 from vqkit.tokenizers import folder, hub
 from vqkit.tokenizers.build import build, describe
@@ -47,7 +48,8 @@ class Tokenizer(nn.Module):
             ``in_channels``, ``dim`` and ``stride``.
         quantizer: Acts on the latents, channels last.
         decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
-        ``last_layer``. name: Id that token files carry.
+            ``last_layer``; or a ``TextDecoder``, which says what was spoken; None encodes only.
+        name: Id that token files carry.
 
     Raises:
         ConfigError: The parts do not fit each other.
@@ -68,7 +70,7 @@ class Tokenizer(nn.Module):
         frontend: Frontend,
         encoder: nn.Module,
         quantizer: Quantizer,
-        decoder: nn.Module,
+        decoder: nn.Module | None = None,
         name: str = "unnamed",
     ) -> None:
         super().__init__()
@@ -135,8 +137,10 @@ class Tokenizer(nn.Module):
             media: ``[batch, channels, *size]`` in [-1, 1], each side a multiple of the stride.
 
         Raises:
+            ConfigError: The tokenizer has no decoder to media.
             ShapeError: Wrong channels or a side that the stride does not divide.
         """
+        self.require_media_decoder()
         sides = media.shape[2:]
         if (
             media.ndim != 2 + len(self.stride)
@@ -212,21 +216,58 @@ class Tokenizer(nn.Module):
                 or fine-tuned since, and know what you do.
 
         Raises:
+            ConfigError: The tokenizer has no decoder to media.
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's.
         """
-        if check_model and tokens.fingerprint != self.fingerprint:
-            raise ModelMismatchError(
-                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
-                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
-            )
-        self._check_tokens(tokens)
+        self.require_media_decoder()
+        self._check_tokens(tokens, check_model=check_model)
         media = []
         with self._evaluating():
             for i, size in enumerate(tokens.media):
                 output = self._decode_item(tokens.item(i).indices.to(self.device))
                 media.append(self.frontend.restore(output, size))
         return media
+
+    @torch.no_grad()
+    def transcribe(self, tokens: Tokens, *, check_model: bool = True) -> list[str]:
+        """Turn tokens of speech into text, one per item, greedily.
+
+        Args:
+            tokens: What this tokenizer made.
+            check_model: Refuse tokens of another tokenizer.
+
+        Raises:
+            ConfigError: The tokenizer has no decoder to text.
+            ModelMismatchError: The tokens are another tokenizer's.
+            ShapeError: Their codebooks are not this tokenizer's.
+        """
+        if not isinstance(self.decoder, TextDecoder):
+            raise ConfigError(
+                f"Transcribing with {self.name!r}: expected a decoder to text, got "
+                f"{type(self.decoder).__name__}. A supervised speech tokenizer has one."
+            )
+        self._check_tokens(tokens, check_model=check_model)
+        texts = []
+        with self._evaluating():
+            for i in range(len(tokens)):
+                indices = tokens.item(i).indices.to(self.device)
+                latent = self.quantizer.decode(indices).movedim(-1, 1)
+                texts += self.decoder.transcribe(latent) if indices.numel() else [""]
+        return texts
+
+    def require_media_decoder(self) -> None:
+        """Refuse to decode without a decoder to media.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if self.decoder is None or isinstance(self.decoder, TextDecoder):
+            raise ConfigError(
+                f"Decoding with {self.name!r}: expected a decoder to {self.frontend.modality}, got "
+                f"{type(self.decoder).__name__}: this tokenizer encodes only. Its tokens lead "
+                f"{'to text: transcribe them' if self.decoder is not None else 'nowhere back'}."
+            )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
         """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
@@ -329,6 +370,7 @@ class Tokenizer(nn.Module):
         return latent.movedim(1, -1)
 
     def _reconstruct(self, quantized: Tensor) -> Tensor:
+        assert self.decoder is not None, "required before"
         reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
 
@@ -374,12 +416,16 @@ class Tokenizer(nn.Module):
         channels = self.frontend.channels
         facts = [
             ("encoder.dim", encoder.dim, "quantizer.dim", self.quantizer.dim),
-            ("quantizer.dim", self.quantizer.dim, "decoder.dim", decoder.dim),
             ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
-            ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
-            ("encoder.stride", self.stride, "decoder.stride", tuple(decoder.stride)),  # type: ignore[arg-type]
             ("strides", len(self.stride), "axes", len(self.frontend.axes)),
         ]
+        if decoder is not None:
+            facts.append(("quantizer.dim", self.quantizer.dim, "decoder.dim", decoder.dim))
+        if decoder is not None and not isinstance(decoder, TextDecoder):
+            facts += [
+                ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
+                ("encoder.stride", self.stride, "decoder.stride", tuple(decoder.stride)),  # type: ignore[arg-type]
+            ]
         if self.quantizer.grid is not None:
             num_axes = len(self.frontend.axes)
             facts.append(("quantizer.grid axes", len(self.quantizer.grid), "axes", num_axes))
@@ -390,7 +436,12 @@ class Tokenizer(nn.Module):
                     f"{right}."
                 )
 
-    def _check_tokens(self, tokens: Tokens) -> None:
+    def _check_tokens(self, tokens: Tokens, *, check_model: bool) -> None:
+        if check_model and tokens.fingerprint != self.fingerprint:
+            raise ModelMismatchError(
+                f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
+                f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
+            )
         sizes = self.quantizer.codebook_sizes
         if (
             tokens.axes != self._axes

@@ -17,6 +17,11 @@ from vqkit.tokenizers.converters.mimi import (
 )
 from vqkit.tokenizers.converters.reading import read_foreign, write_transformers
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.whisper import (
+    load_whisper_encoder,
+    read_whisper_encoder,
+    whisper_encoder_state,
+)
 
 __all__ = [
     "dac_from_original",
@@ -25,10 +30,13 @@ __all__ = [
     "encodec_from_original",
     "encodec_from_transformers",
     "encodec_to_transformers",
+    "load_whisper_encoder",
     "mimi_from_original",
     "mimi_from_transformers",
     "mimi_to_transformers",
     "read_foreign",
+    "read_whisper_encoder",
     "wavtokenizer_from_original",
+    "whisper_encoder_state",
     "write_transformers",
 ]
