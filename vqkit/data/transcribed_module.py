@@ -1,7 +1,7 @@
 """Sounds with transcripts as batches: sounds of different lengths, followed by silence."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -86,7 +86,7 @@ class TranscribedDataModule(AudioDataModule):
             seed=seed,
         )
 
-    def train_dataloader(self) -> DataLoader[TranscribedBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Endless batches from ``position`` on."""
         return DataLoader(
             _Stream(self.train, self.transform, self.seed),

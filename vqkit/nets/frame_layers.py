@@ -204,11 +204,11 @@ class FrameAttention(nn.Module):
         seen: Tensor | None,
     ) -> Float[Tensor, "batch queries dim"]:
         """Look from ``x`` at ``context``, where ``seen`` (to be broadcast over heads) is True."""
-        heads = [
+        query, key, value = (
             part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for part in (self.query(x), self.key(context), self.value(context))
-        ]
-        attended = F.scaled_dot_product_attention(*heads, attn_mask=seen)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 

@@ -40,6 +40,7 @@ class LogMel(nn.Module):
     """
 
     in_channels = 1
+    bank: Tensor
 
     def __init__(
         self,

@@ -414,7 +414,7 @@ class Tokenizer(nn.Module):
     def _check_parts(self) -> None:
         encoder, decoder = self.encoder, self.decoder
         channels = self.frontend.channels
-        facts = [
+        facts: list[tuple[str, Any, str, Any]] = [
             ("encoder.dim", encoder.dim, "quantizer.dim", self.quantizer.dim),
             ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
             ("strides", len(self.stride), "axes", len(self.frontend.axes)),

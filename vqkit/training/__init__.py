@@ -9,6 +9,7 @@ from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
+from vqkit.training.supervised import SupervisedTraining
 from vqkit.training.trainer import make_trainer
 from vqkit.training.watch_codebooks import WatchCodebooks
 
@@ -22,6 +23,7 @@ __all__ = [
     "PriorTraining",
     "ProgressBar",
     "StopOnInterrupt",
+    "SupervisedTraining",
     "TokenizerTraining",
     "WarmupCosine",
     "WatchCodebooks",

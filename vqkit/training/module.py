@@ -2,24 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.losses import GradientBalancer
 from vqkit.metrics import PSNR, CodebookUsage
-from vqkit.ops.collectives import all_sum, rank, world_size
+from vqkit.ops.collectives import all_sum
 from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.health import codebook_health
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer
-from vqkit.training.random_state import random_state, set_random_state
-from vqkit.training.stepped import SteppedModule
+from vqkit.training.resumable import ResumableModule
 
 __all__ = ["TokenizerTraining", "WeightedLoss"]
 
@@ -39,7 +36,7 @@ class WeightedLoss:
             raise ConfigError(f"WeightedLoss: expected a weight >= 0, got {self.weight}.")
 
 
-class TokenizerTraining(SteppedModule):
+class TokenizerTraining(ResumableModule):
     """Trains a tokenizer, with an adversary if there is one.
 
     One step is one update of the generator: ``num_steps`` counts them, and every schedule, period
@@ -108,7 +105,6 @@ class TokenizerTraining(SteppedModule):
         self.latest = {}
         # Batches of the current step; a checkpoint is written between steps, when it is 0.
         self._num_accumulated = 0
-        self._resumed_random_state: dict[str, Any] | None = None
 
     @property
     def exported(self) -> Tokenizer:
@@ -171,32 +167,6 @@ class TokenizerTraining(SteppedModule):
         self.validation_usage.reset()
         self._write(logs)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random states of all ranks."""
-        states: list[dict[str, Any] | None] = [random_state()]
-        if world_size() > 1:
-            states = [None] * world_size()
-            dist.all_gather_object(states, random_state())
-        checkpoint["random_states"] = states
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random states until the training starts; what comes before draws as well."""
-        states = checkpoint["random_states"]
-        if len(states) != world_size():
-            raise ConfigError(
-                f"Resume: expected {len(states)} processes as in the checkpoint, got "
-                f"{world_size()}. Start as many."
-            )
-        self._resumed_random_state = states[rank()]
-
-    def on_train_start(self) -> None:
-        """Go on drawing where the resumed run stopped."""
-        if self._resumed_random_state is not None:
-            set_random_state(self._resumed_random_state)
-            self._resumed_random_state = None
-        if self.step >= self.max_steps:
-            self.trainer.should_stop = True
-
     def _generator_pass(self, batch: Tensor) -> dict[str, Tensor]:
         """Losses and gradients of one batch, the discriminator's too."""
         output = self.tokenizer(batch)
@@ -237,7 +207,7 @@ class TokenizerTraining(SteppedModule):
             return loss + output.quantizer.loss, logs
         loss = self._weighted(terms)
         if self.adversary is not None and judged:
-            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[assignment]
+            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[union-attr,assignment]
             term, weight_logs = self.adversary.weighted_term(judged, weights, loss, last_layer)
             return loss + output.quantizer.loss + term, logs | weight_logs
         return loss + output.quantizer.loss, logs

@@ -95,13 +95,13 @@ def load_whisper_encoder(encoder: SpeechEncoder, context: SpeechContext, state: 
     Raises:
         ConfigError: Layers that are no transformers, or of other sizes or another number.
     """
-    parts = (encoder.layers, context.layers)
-    if not all(isinstance(part, AttentionLayers) for part in parts):
+    layers = encoder.layers
+    if not (isinstance(layers, AttentionLayers) and isinstance(context.layers, AttentionLayers)):
         raise ConfigError(
             "Whisper weights: expected AttentionLayers in encoder and decoder, got "
-            f"{type(parts[0]).__name__} and {type(parts[1]).__name__}."
+            f"{type(layers).__name__} and {type(context.layers).__name__}."
         )
-    first = parts[0].num_layers
+    first = layers.num_layers
     front: dict[str, Tensor] = {"positions": state["positions"][: encoder.max_frames]}
     back: dict[str, Tensor] = {}
     for name, value in state.items():
