@@ -19,25 +19,29 @@ class RandomSpeed:
 
     Attributes:
         min_percent: least speed.
-        max_percent: greatest speed; every whole number between is as likely.
+        max_percent: greatest speed.
+        step_percent: distance of the speeds between, which are all as likely; each needs a filter
+            of its own, of which few are remembered.
     """
 
     min_percent: int = 90
     max_percent: int = 110
+    step_percent: int = 5
 
     def __post_init__(self) -> None:
-        if not 50 <= self.min_percent <= self.max_percent <= 200:
+        if not 50 <= self.min_percent <= self.max_percent <= 200 or self.step_percent < 1:
             raise ConfigError(
-                "RandomSpeed: expected 50 <= min_percent <= max_percent <= 200, got "
-                f"{self.min_percent} and {self.max_percent}."
+                "RandomSpeed: expected 50 <= min_percent <= max_percent <= 200 and step_percent >= "
+                f"1, got {self.min_percent}, {self.max_percent} and {self.step_percent}."
             )
 
     def __call__(
         self, sound: Float[Tensor, "channels samples"], generator: Generator
     ) -> Float[Tensor, "channels new_samples"]:
         """Resample, at the same rate for all that follows."""
-        speed = torch.randint(self.min_percent, self.max_percent + 1, (), generator=generator)
-        return resample(sound, int(speed), 100).clamp(-1, 1)
+        speeds = range(self.min_percent, self.max_percent + 1, self.step_percent)
+        speed = speeds[int(torch.randint(len(speeds), (), generator=generator))]
+        return resample(sound, speed, 100).clamp(-1, 1)
 
 
 @dataclass(frozen=True)

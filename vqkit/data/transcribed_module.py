@@ -64,6 +64,8 @@ class TranscribedDataModule(AudioDataModule):
     """
 
     train: TranscribedFiles
+    validation: TranscribedFiles | None
+    test: TranscribedFiles | None
 
     def __init__(
         self,

@@ -99,7 +99,8 @@ class TranscribedFolder(TranscribedFiles):
     ) -> None:
         self.path = path
         self.pattern = pattern
-        self.words = dict(words or {})
+        # A configuration may well read digits as numbers.
+        self.words = {str(name): word for name, word in (words or {}).items()}
         self.recursive = recursive
         expression = _compiled(pattern)
         files = files_in_folders(path, find_audio, self.kind, recursive=recursive)

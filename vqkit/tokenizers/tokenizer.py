@@ -263,10 +263,12 @@ class Tokenizer(nn.Module):
             ConfigError: There is none.
         """
         if self.decoder is None or isinstance(self.decoder, TextDecoder):
+            fix = "Train a decoder on its tokens, or use another model"
+            if self.decoder is not None:
+                fix = "Tokenizer.transcribe gives the text of its tokens"
             raise ConfigError(
                 f"Decoding with {self.name!r}: expected a decoder to {self.frontend.modality}, got "
-                f"{type(self.decoder).__name__}: this tokenizer encodes only. Its tokens lead "
-                f"{'to text: transcribe them' if self.decoder is not None else 'nowhere back'}."
+                f"{type(self.decoder).__name__}: this tokenizer encodes only. {fix}."
             )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
