@@ -45,7 +45,7 @@ def test_names_say_what_is_said(digits):
     source = TranscribedFolder(digits, r"(?P<text>\d)_ann", words=words, sample_rate_hz=RATE)
     assert len(source) == 3
     assert [source.transcript(i) for i in range(3)] == ["zero", "one", "2"]
-    raw = TranscribedFolder(digits, words={0: "Zero!"}, normalise=False, sample_rate_hz=RATE)
+    raw = TranscribedFolder(digits, words={"0": "Zero!"}, normalise=False, sample_rate_hz=RATE)
     assert [raw.transcript(i) for i in (0, 1)] == ["Zero!"] * 2
 
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 RATE, DIM = 16_000, 16
-WORDS = {"ba": 300.0, "ab": 2500.0}
+WORDS = {"a": 300.0, "b": 2500.0}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def source(tmp_path_factory) -> TranscribedFiles:
     """Two words, each a tone; several takes."""
     folder = tmp_path_factory.mktemp("words")
     paths, texts = [], []
-    for take in range(4):
+    for take in range(2):
         for word, hertz in WORDS.items():
             time = torch.arange(3000 + 300 * take) / RATE
             tone = 0.3 * torch.sin(2 * torch.pi * hertz * (1 + 0.05 * take) * time)[None]
@@ -55,7 +55,7 @@ def source(tmp_path_factory) -> TranscribedFiles:
 
 def data(source: TranscribedFiles) -> TranscribedDataModule:
     chain = Chain({"gain": RandomGain(-6, 6), "silence": RandomSilence(600)})
-    return TranscribedDataModule(source, chain, validation=source, batch_size=8)
+    return TranscribedDataModule(source, chain, validation=source, batch_size=4)
 
 
 def recogniser(quantized: bool = True, seq2seq: bool = False) -> SpeechRecogniser:
@@ -89,8 +89,7 @@ def items(source):
     return ((source.name(i), source.load(i), source.transcript(i)) for i in range(len(source)))
 
 
-@pytest.mark.parametrize(("quantized", "seq2seq"), [(True, False), (False, False), (True, True)])
-def test_two_words_are_learned(source, quantized, seq2seq):
+def check_learned(source, quantized: bool, seq2seq: bool = False) -> None:
     module = training(recogniser(quantized, seq2seq), 40)
     fit(module, data(source), validate_every=40)
     report = evaluate_recognition(module.exported, items(source), sample_rate_hz=RATE)
@@ -101,41 +100,52 @@ def test_two_words_are_learned(source, quantized, seq2seq):
     assert (report.tokens_per_second is not None) == quantized
 
 
-def test_tokens_of_a_file_are_what_the_report_says(source, tmp_path):
-    module = training(recogniser(), 40)
-    fit(module, data(source))
+def test_two_words_are_learned(source, tmp_path):
+    """Through the quantizer, by CTC; the report and a loaded model say the same."""
+    module = training(recogniser(), 80)
+    fit(module, data(source), validate_every=80)
+    assert module.latest["validation/word_error_rate"] == 0.0
     report = evaluate_recognition(module.exported, items(source), sample_rate_hz=RATE)
-    path = report.save(tmp_path)
-    assert '"word_error_rate": 0.0' in path.read_text()
-    seconds = sum(source.load(i).shape[1] for i in range(len(source))) / RATE
-    assert report.tokens_per_second == pytest.approx(
-        sum(-(-source.load(i).shape[1] // 1280) for i in range(len(source))) / seconds
-    )
-    assert report.codebooks[0].num_tokens == sum(item.num_tokens for item in report.items)
+    assert report.words.rate == 0.0
+    assert '"word_error_rate": 0.0' in report.save(tmp_path).read_text()
+    lengths = [source.load(i).shape[1] for i in range(len(source))]
+    num_tokens = sum(-(-length // 1280) for length in lengths)
+    assert report.tokens_per_second == pytest.approx(num_tokens / (sum(lengths) / RATE))
+    assert report.codebooks[0].num_tokens == num_tokens
     assert "word error rate 0.0%" in report.summary()
     module.exported.tokenizer.save_pretrained(tmp_path / "model")
     tokenizer = Tokenizer.from_pretrained(tmp_path / "model")
     tokens = tokenizer.encode([source.load(0), source.load(1)], sample_rate_hz=RATE)
-    assert tokenizer.transcribe(tokens) == ["ba", "ab"]
+    assert tokenizer.transcribe(tokens) == ["a", "b"]
     with pytest.raises(ConfigError, match="at least one sound"):
         evaluate_recognition(module.exported, [], sample_rate_hz=RATE)
+
+
+@pytest.mark.slow
+def test_two_words_are_learned_without_a_quantizer(source):
+    check_learned(source, quantized=False)
+
+
+@pytest.mark.slow
+def test_two_words_are_learned_by_a_transformer_that_writes(source):
+    check_learned(source, quantized=True, seq2seq=True)
 
 
 def test_resumption_is_exact(source, tmp_path):
     """N + M steps equal N, resume, M."""
 
     def make():
-        return training(recogniser(), 8, average_decay=0.9, accumulate=2)
+        return training(recogniser(), 4, average_decay=0.9, accumulate=2)
 
     through, interrupted, resumed = make(), make(), make()
     torch.manual_seed(5)
     fit(through, data(source), accumulate=2)
-    interrupted.max_steps = 3
+    interrupted.max_steps = 2
     torch.manual_seed(5)
     fit(interrupted, data(source), callbacks=[Checkpoints(tmp_path, every=100)], accumulate=2)
     torch.manual_seed(99)
     fit(resumed, data(source), resume=tmp_path / "last.ckpt", accumulate=2)
-    assert resumed.step == 8
+    assert resumed.step == 4
     state, expected = resumed.state_dict(), through.state_dict()
     assert [name for name in expected if not torch.equal(expected[name], state[name])] == []
     assert resumed.exported is not resumed.recogniser

@@ -3,6 +3,7 @@
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
+from vqkit.training.distillation import Distillation
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
@@ -17,6 +18,7 @@ __all__ = [
     "Adversary",
     "Checkpoints",
     "Constant",
+    "Distillation",
     "LearningRate",
     "Optimization",
     "Pictures",

@@ -13,6 +13,7 @@ from vqkit.ops.collectives import all_sum
 from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
+from vqkit.training.distillation import Distillation
 from vqkit.training.health import codebook_health
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer
@@ -51,6 +52,8 @@ class TokenizerTraining(ResumableModule):
         adversary: Discriminator and what belongs to it.
         balancer: Makes, of the names of all losses, what turns their weights into shares of the
             reconstruction's gradient (EnCodec); the quantizer's loss stands beside. None adds up.
+        distillation: Draws the first codebook to a model of speech; its loss stands beside, as the
+            quantizer's does.
         accumulate: Batches per step.
         log_every: Steps between entries of the log.
 
@@ -70,6 +73,7 @@ class TokenizerTraining(ResumableModule):
         *,
         adversary: Adversary | None = None,
         balancer: BalancerFactory | None = None,
+        distillation: Distillation | None = None,
         accumulate: int = 1,
         log_every: int = 50,
     ) -> None:
@@ -93,6 +97,7 @@ class TokenizerTraining(ResumableModule):
             )
         names = [*losses, *(adversary.term_names if adversary is not None else ())]
         self.balancer = balancer(names) if balancer is not None else None
+        self.distillation = distillation
         decay = optimization.average_decay
         self.average = WeightAverage(tokenizer, decay) if decay > 0 else None
         self.accumulate = accumulate
@@ -122,7 +127,10 @@ class TokenizerTraining(ResumableModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""
-        optimizers = [make_optimizer(self.optimization.factory, self.tokenizer)]
+        generator: nn.Module = self.tokenizer
+        if self.distillation is not None:
+            generator = nn.ModuleList([self.tokenizer, self.distillation])
+        optimizers = [make_optimizer(self.optimization.factory, generator)]
         if self.adversary is not None:
             optimizers.append(self.adversary.make_optimizer())
         for optimizer in optimizers:
@@ -175,12 +183,17 @@ class TokenizerTraining(ResumableModule):
         logs |= {f"quantizer/{name}": term for name, term in output.quantizer.terms.items()}
         valid = (output.quantizer.indices >= 0).all(-1)
         self.usage.update(output.quantizer.indices, valid)
-        if not self._finite_everywhere(self._weighted(terms) + output.quantizer.loss):
+        beside = output.quantizer.loss
+        if self.distillation is not None:
+            distilled = self.distillation(output.quantizer.first, batch)
+            logs["loss/distillation"] = distilled.detach()
+            beside = beside + self.distillation.weight * distilled
+        if not self._finite_everywhere(self._weighted(terms) + beside):
             self.num_skipped += 1
             return logs
         loss, term_logs = self._total(output, terms, batch)
         logs |= term_logs
-        self.manual_backward(loss / self.accumulate)
+        self.manual_backward((loss + beside) / self.accumulate)
         if self.adversary is not None and self.adversary.schedule.trains_discriminator(self.step):
             loss, adversary_logs = self.adversary.discriminator_loss(batch, output.reconstruction)
             logs |= adversary_logs
@@ -190,7 +203,7 @@ class TokenizerTraining(ResumableModule):
     def _total(
         self, output: TokenizerOutput, terms: Mapping[str, Tensor], batch: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go back from, the generator's adversarial terms in it, and what to log."""
+        """The loss of the reconstruction, adversarial terms in it, and what to log."""
         judged: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         if self.adversary is not None:
@@ -204,13 +217,13 @@ class TokenizerTraining(ResumableModule):
             )
             norms = self.balancer.average_norms()
             logs |= {f"balancer/{name}_norm": norms[name] for name in (*terms, *judged)}
-            return loss + output.quantizer.loss, logs
+            return loss, logs
         loss = self._weighted(terms)
         if self.adversary is not None and judged:
             last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[union-attr,assignment]
             term, weight_logs = self.adversary.weighted_term(judged, weights, loss, last_layer)
-            return loss + output.quantizer.loss + term, logs | weight_logs
-        return loss + output.quantizer.loss, logs
+            return loss + term, logs | weight_logs
+        return loss, logs
 
     def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights[name] * t.float() for name, t in terms.items()]).sum()
