@@ -70,26 +70,22 @@ def training(max_steps: int, distilled: Distillation | None) -> TokenizerTrainin
 
 def data() -> AudioDataModule:
     voices = Voices(4, seconds=0.5, sample_rate_hz=RATE)
-    held_out = Voices(1, seconds=0.5, sample_rate_hz=RATE, seed=1)
-    return AudioDataModule(voices, RandomSegment(3200), validation=held_out, batch_size=4)
+    return AudioDataModule(voices, RandomSegment(3200), batch_size=4)
 
 
 def fit(module, resume=None, **options):
-    trainer = tiny.trainer(**options)
+    trainer = tiny.trainer(limit_val_batches=0, **options)
     trainer.fit(module, datamodule=data(), ckpt_path=resume, weights_only=True)
     return trainer
 
 
 def test_the_first_level_learns_from_the_teacher():
-    module = training(60, distillation(weight=10.0))
+    begun, module = (training(steps, distillation(weight=10.0)) for steps in (1, 40))
     before = {name: v.clone() for name, v in module.distillation.teacher.state_dict().items()}
     map_before = module.distillation.map.weight.detach().clone()
-    first = []
-    original = module.distillation.forward
-    module.distillation.forward = lambda *x: first.append(original(*x)) or first[-1]
+    fit(begun)
     fit(module)
-    assert float(first[-1]) < 0.5 * float(first[0])
-    assert module.latest["loss/distillation"] == pytest.approx(float(first[-1]), abs=1e-6)
+    assert module.latest["loss/distillation"] < 0.5 * begun.latest["loss/distillation"]
     assert not torch.equal(module.distillation.map.weight, map_before)
     after = module.distillation.teacher.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
