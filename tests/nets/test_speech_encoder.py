@@ -14,7 +14,11 @@ from vqkit.nets import (
     SpeechEncoder,
     TimePooling,
 )
-from vqkit.tokenizers.converters import load_whisper_encoder, whisper_encoder_state
+from vqkit.tokenizers.converters import (
+    load_whisper_encoder,
+    read_whisper_encoder,
+    whisper_encoder_state,
+)
 
 DIM, HEADS, HIDDEN = 32, 4, 64
 
@@ -87,7 +91,7 @@ def test_the_encoder_is_that_of_transformers(first):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-def test_weights_of_the_original_library_are_the_same():
+def test_weights_of_the_original_library_are_the_same(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.WhisperConfig(
         d_model=DIM, encoder_layers=2, encoder_attention_heads=HEADS, encoder_ffn_dim=HIDDEN,
@@ -112,6 +116,18 @@ def test_weights_of_the_original_library_are_the_same():
     ours, theirs = whisper_encoder_state(original), whisper_encoder_state(state)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    torch.save({"dims": {"n_mels": 80}, "model_state_dict": original}, tmp_path / "tiny.pt")
+    read = read_whisper_encoder(tmp_path / "tiny.pt")
+    assert all(torch.equal(read[name], theirs[name]) for name in theirs)
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path):
+    for name in ("model.safetensors", "model.pt"):
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+        with pytest.raises(ConfigError, match=name):
+            read_whisper_encoder(tmp_path / name)
+    with pytest.raises(ConfigError, match="found none"):
+        read_whisper_encoder(tmp_path / "absent")
 
 
 def test_weights_of_other_sizes_and_models_are_refused():

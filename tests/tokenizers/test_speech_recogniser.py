@@ -87,6 +87,7 @@ def test_decoding_says_why_not(tmp_path):
     alone.save_pretrained(tmp_path)
     alone = Tokenizer.from_pretrained(tmp_path)
     assert torch.equal(alone.encode([torch.zeros(1, RATE)]).indices, tokens.indices)
+    assert main(["info", str(tmp_path)]) == 0
     with pytest.raises(ConfigError, match="Train a decoder"):
         alone.decode(alone.encode([torch.zeros(1, RATE)]))
     with pytest.raises(ConfigError, match="decoder to text, got NoneType"):

@@ -66,7 +66,7 @@ class CTCDecoder(TextDecoder):
         num_frames: Int[Tensor, " batch"],
         transcripts: Sequence[str],
     ) -> Float[Tensor, ""]:
-        """Bits of nature (nats) per character; a text that its frames cannot hold counts nothing.
+        """Mean over the items, in nats per character; a text that does not fit counts nothing.
 
         Raises:
             ConfigError: A text with other characters.

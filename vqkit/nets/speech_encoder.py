@@ -137,10 +137,10 @@ class SpeechEncoder(nn.Module):
             ShapeError: Several channels, or no sample.
         """
         require_waveform(x, self.in_channels)
-        length = x.shape[-1]
-        counts = torch.full((len(x),), length, device=x.device)
-        counts = counts if num_samples is None else num_samples
-        starts = range(0, length, self.segment_samples)
+        counts = num_samples
+        if counts is None:
+            counts = torch.full((len(x),), x.shape[-1], device=x.device)
+        starts = range(0, x.shape[-1], self.segment_samples)
         segments = [
             self._segment(
                 x[..., start : start + self.segment_samples],

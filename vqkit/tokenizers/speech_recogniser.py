@@ -80,7 +80,7 @@ class SpeechRecogniser(nn.Module):
         self.decoder = decoder
         self.name = name
         if quantizer is not None:
-            self.tokenizer  # noqa: B018 - refuses parts that do not fit
+            Tokenizer(frontend, encoder, quantizer, decoder)  # refuses parts that do not fit
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -92,7 +92,8 @@ class SpeechRecogniser(nn.Module):
         if self.quantizer is None:
             raise ConfigError(f"Recogniser {self.name!r}: without a quantizer it has no tokens.")
         tokenizer = Tokenizer(self.frontend, self.encoder, self.quantizer, self.decoder, self.name)
-        return tokenizer.train(self.training)
+        tokenizer.training = self.training
+        return tokenizer
 
     def forward(
         self,

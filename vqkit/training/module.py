@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.losses import GradientBalancer
 from vqkit.metrics import PSNR, CodebookUsage
-from vqkit.ops.collectives import all_sum
 from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
@@ -249,9 +248,6 @@ class TokenizerTraining(ResumableModule):
                     self.num_skipped += 1
             optimizer.zero_grad(set_to_none=True)
 
-    def _finite_everywhere(self, value: Tensor) -> bool:
-        return not bool(all_sum((~torch.isfinite(value.detach())).to(torch.int64)))
-
     def _log_training(self, logs: dict[str, Tensor]) -> None:
         logs = dict(logs)
         logs["steps/skipped"] = self.num_skipped
@@ -261,9 +257,3 @@ class TokenizerTraining(ResumableModule):
         logs |= codebook_health(self.usage, self.tokenizer.quantizer, "codebook")
         self.usage.reset()
         self._write(logs)
-
-    def _write(self, logs: Mapping[str, Tensor]) -> None:
-        self.latest |= {name: float(value) for name, value in logs.items()}
-        # Given the step, a logger does not ask Lightning's own count.
-        for logger in self.trainer.loggers:
-            logger.log_metrics({name: float(v) for name, v in logs.items()}, step=self.step)

@@ -1,11 +1,14 @@
-"""Exact resumption: the random states of all ranks go with a checkpoint."""
+"""What trainings share: exact resumption, batches that no rank may use, entries of the log."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from vqkit.errors import ConfigError
-from vqkit.ops.collectives import rank, world_size
+from vqkit.ops.collectives import all_sum, rank, world_size
 from vqkit.training.random_state import random_state, set_random_state
 from vqkit.training.stepped import SteppedModule
 
@@ -13,7 +16,7 @@ __all__ = ["ResumableModule"]
 
 
 class ResumableModule(SteppedModule):
-    """A training that goes on drawing where the resumed run stopped."""
+    """A training that goes on exactly where the resumed run stopped, on all ranks."""
 
     _resumed_random_state: dict[str, Any] | None = None
 
@@ -42,3 +45,12 @@ class ResumableModule(SteppedModule):
             self._resumed_random_state = None
         if self.step >= self.max_steps:
             self.trainer.should_stop = True
+
+    def _finite_everywhere(self, value: Tensor) -> bool:
+        return not bool(all_sum((~torch.isfinite(value.detach())).to(torch.int64)))
+
+    def _write(self, logs: Mapping[str, Tensor]) -> None:
+        self.latest |= {name: float(value) for name, value in logs.items()}
+        # Given the step, a logger does not ask Lightning's own count.
+        for logger in self.trainer.loggers:
+            logger.log_metrics({name: float(v) for name, v in logs.items()}, step=self.step)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from vqkit.data import TranscribedBatch
 from vqkit.errors import ConfigError
 from vqkit.metrics import CodebookUsage, TranscriptErrors
-from vqkit.ops.collectives import all_sum
 from vqkit.quantizers import QuantizerOutput
 from vqkit.tokenizers import SpeechRecogniser
 from vqkit.tokenizers.converters import load_whisper_encoder, read_whisper_encoder
@@ -180,21 +179,12 @@ class SupervisedTraining(ResumableModule):
         optimizer.zero_grad(set_to_none=True)
         return logs
 
-    def _finite_everywhere(self, value: Tensor) -> bool:
-        return not bool(all_sum((~torch.isfinite(value.detach())).to(torch.int64)))
-
     def _log_training(self, logs: Mapping[str, Tensor]) -> None:
         logs = {**logs, "steps/skipped": self.num_skipped}
         if self.usage is not None:
             logs |= codebook_health(self.usage, self.recogniser.quantizer, "codebook")
             self.usage.reset()
         self._write(logs)
-
-    def _write(self, logs: Mapping[str, Tensor]) -> None:
-        self.latest |= {name: float(value) for name, value in logs.items()}
-        # Given the step, a logger does not ask Lightning's own count.
-        for logger in self.trainer.loggers:
-            logger.log_metrics({name: float(v) for name, v in logs.items()}, step=self.step)
 
 
 def _count(usage: CodebookUsage | None, output: QuantizerOutput | None) -> None:
