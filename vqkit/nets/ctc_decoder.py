@@ -22,7 +22,7 @@ _BLANK = 0
 
 @final
 class CTCDecoder(TextDecoder):
-    """Layers, and for each frame the characters' probabilities (Graves et al., ICML 2006).
+    """Latent frames to text: a character or nothing at each step (Graves et al., ICML 2006).
 
     At 12.5 frames per second a fast speaker says more than a frame's worth of characters: each
     latent frame therefore has ``steps_per_frame`` places for one.

@@ -24,7 +24,7 @@ _NO_TARGET = -100
 
 @final
 class Seq2SeqDecoder(TextDecoder):
-    """Layers over the latents, then a pre-norm decoder as Whisper's (arXiv 2212.04356), small.
+    """Latent frames to text: a small transformer writes it, built as Whisper's (arXiv 2212.04356).
 
     A character is predicted from those before it and from all latent frames. One more symbol
     stands at the beginning of a text and ends it.
