@@ -74,7 +74,7 @@ def recogniser(quantized: bool = True, seq2seq: bool = False) -> SpeechRecognise
 
 def training(model: SpeechRecogniser, max_steps: int, **options) -> SupervisedTraining:
     optimization = Optimization(
-        partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.01),
+        partial(torch.optim.AdamW, lr=3e-2, weight_decay=0.01),
         clip_norm=1.0,
         average_decay=options.pop("average_decay", 0.0),
     )
@@ -102,8 +102,8 @@ def check_learned(source, quantized: bool, seq2seq: bool = False) -> None:
 
 def test_two_words_are_learned(source, tmp_path):
     """Through the quantizer, by CTC; the report and a loaded model say the same."""
-    module = training(recogniser(), 80)
-    fit(module, data(source), validate_every=80)
+    module = training(recogniser(), 60)
+    fit(module, data(source), validate_every=60)
     assert module.latest["validation/word_error_rate"] == 0.0
     report = evaluate_recognition(module.exported, items(source), sample_rate_hz=RATE)
     assert report.words.rate == 0.0
