@@ -6,15 +6,20 @@ import torch
 from tests.training import tiny
 from vqkit.nets import (
     CausalTransformer,
+    ConvLayers,
     ConvStyle,
+    CTCDecoder,
     DACDecoder,
     DACEncoder,
     FastDecoder,
     FastEncoder,
+    LogMel,
     MimiDecoder,
     MimiEncoder,
     SEANetDecoder,
     SEANetEncoder,
+    SpeechContext,
+    SpeechEncoder,
     VocosDecoder,
     VQGANDecoder,
     VQGANEncoder,
@@ -116,6 +121,19 @@ def alone(policy: ChannelPolicy, level: Level) -> Tokenizer:
     return Tokenizer(frontend, encoder, quantizer, decoder, "alone", Chunking(400, 360))
 
 
+def supervised(decodes: bool = True) -> Tokenizer:
+    layers = {"dim": 4, "num_layers": 1, "hidden_dim": 8, "kernel": 3}
+    encoder = SpeechEncoder(LogMel(8000, 8, 40, 10), ConvLayers(**layers), max_frames=40)
+    decoder = CTCDecoder(SpeechContext(ConvLayers(**layers), max_frames=10), "abc")
+    return Tokenizer(
+        AudioFrontend(8000),
+        encoder,
+        Factorized(FSQ([5, 5]), 4),
+        decoder if decodes else None,
+        "supervised",
+    )
+
+
 MAKERS = {
     "split": lambda: alone(SplitChannels(), LoudnessLevel()),
     "mid and side": lambda: alone(MidSide(), RMSLevel()),
@@ -123,6 +141,8 @@ MAKERS = {
     "dac": dac,
     "mimi": mimi,
     "wavtokenizer": wavtokenizer,
+    "supervised": supervised,
+    "encode-only": lambda: supervised(decodes=False),
     "stereo": stereo,
     "fast": fast,
     "grey": lambda: fast(1),

@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return list_planned(jobs, arguments, console)
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
+    tokenizer.require_media_decoder()
     codebooks = num_codebooks(tokenizer, arguments)
     from vqkit.files import dumps, loads, read_info
 

@@ -110,7 +110,13 @@ def _train(config: "DictConfig") -> int:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from vqkit.training import StopOnInterrupt, make_trainer, seed_everything
+    from vqkit.cli.train_recognition import finish_recogniser
+    from vqkit.training import (
+        StopOnInterrupt,
+        SupervisedTraining,
+        make_trainer,
+        seed_everything,
+    )
 
     # Lightning announces the hardware and advertises; what matters is said below.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -128,16 +134,22 @@ def _train(config: "DictConfig") -> int:
     if (num_threads := settings.pop("num_threads")) is not None:
         torch.set_num_threads(num_threads)
     trainer = make_trainer(callbacks=callbacks, logger=loggers, **settings)
-    num_parameters = sum(p.numel() for p in training.tokenizer.parameters())
-    _say(f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} images")
+    num_parameters = sum(p.numel() for p in training.exported.parameters())
+    _say(
+        f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} "
+        f"{data.train.kind}"
+    )
     _say(f"output in {output}")
     trainer.fit(training, datamodule=data, ckpt_path=config.resume, weights_only=True)
     interrupted = any(isinstance(c, StopOnInterrupt) and c.interrupted for c in callbacks)
-    if trainer.is_global_zero:
+    measures = config.evaluation.enabled and not interrupted
+    if trainer.is_global_zero and isinstance(training, SupervisedTraining):
+        finish_recogniser(training, data, output, measures=measures)
+    elif trainer.is_global_zero:
         tokenizer = training.exported.cpu().eval()
         tokenizer.save_pretrained(output / "model")
         _say(f"model in {output / 'model'} ({training.step} steps)")
-        if config.evaluation.enabled and not interrupted:
+        if measures:
             _measure(config, tokenizer, data, output)
     return 130 if interrupted else 0
 

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.model is not None:
         models = ModelLoader(arguments, console)
         tokenizer = models.named()
+        tokenizer.require_media_decoder()
 
     def work(job: Job) -> dict[str, Any]:
         tokens, facts = read_token_file(job.source, models)

@@ -7,6 +7,7 @@ Example:
     torch.Size([3, 32, 32])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vqkit.data.audio_files import AudioFileList, AudioFiles, AudioFolder
@@ -31,14 +32,17 @@ from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
 from vqkit.data.shapes import FACTORS, FactorShapes
 from vqkit.data.sounds import Sound, TensorSound
 from vqkit.data.source import ImageSource, MediaSet
+from vqkit.data.speech_transforms import RandomNoise, RandomSilence, RandomSpeed
 from vqkit.data.stream import PositionSampler, SampleStream
 from vqkit.data.token_crops import MaskedCrop, TokenCrops
 from vqkit.data.torchvision_images import TorchvisionImages
+from vqkit.data.transcripts import TranscribedFiles, TranscribedFolder, TranscribedManifest
 from vqkit.data.transforms import Chain, Transform
 from vqkit.data.voices import Voices
 
 if TYPE_CHECKING:
     from vqkit.data.module import AudioDataModule, ImageDataModule, MediaDataModule
+    from vqkit.data.transcribed_module import TranscribedBatch, TranscribedDataModule
 
 __all__ = [
     "FACTORS",
@@ -69,7 +73,10 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "RandomGain",
+    "RandomNoise",
     "RandomSegment",
+    "RandomSilence",
+    "RandomSpeed",
     "ResizeShortSide",
     "SampleStream",
     "SegmentToMultiple",
@@ -78,19 +85,28 @@ __all__ = [
     "TensorSound",
     "TokenCrops",
     "TorchvisionImages",
+    "TranscribedBatch",
+    "TranscribedDataModule",
+    "TranscribedFiles",
+    "TranscribedFolder",
+    "TranscribedManifest",
     "Transform",
     "Voices",
     "class_folders",
     "training_chain",
 ]
 
-_MODULES = ("AudioDataModule", "ImageDataModule", "MediaDataModule")
+_MODULES = {
+    "AudioDataModule": "module",
+    "ImageDataModule": "module",
+    "MediaDataModule": "module",
+    "TranscribedBatch": "transcribed_module",
+    "TranscribedDataModule": "transcribed_module",
+}
 
 
 def __getattr__(name: str) -> Any:
     # Evaluation and worker processes read media without Lightning: it is imported when asked for.
     if name in _MODULES:
-        from vqkit.data import module
-
-        return getattr(module, name)
+        return getattr(import_module(f"vqkit.data.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -76,10 +76,21 @@ class MediaSet(Dataset[Tensor], ABC):
             IndexError: there is no item of this number.
             MediaError: not a single item can be read.
         """
+        return self.numbered_sample(index, transform, generator)[1]
+
+    def numbered_sample(
+        self, index: int, transform: Transform, generator: Generator
+    ) -> tuple[int, Float[Tensor, "channels *size"]]:
+        """The same with the number of the item that was read.
+
+        Raises:
+            IndexError: there is no item of this number.
+            MediaError: not a single item can be read.
+        """
         for candidate in self._from(index):
             item = self.sample_or_skip(candidate, transform, generator)
             if item is not None:
-                return item
+                return candidate, item
         raise self._nothing_readable()
 
     def __len__(self) -> int:

@@ -7,6 +7,11 @@ from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
 from vqkit.evaluation.measuring import ImageTokenizer, PerceptualMetric, evaluate
 from vqkit.evaluation.pictures import save_pictures
 from vqkit.evaluation.rate_quality import rate_quality_figure
+from vqkit.evaluation.recognition import (
+    RecognisedItem,
+    RecognitionReport,
+    evaluate_recognition,
+)
 from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
 from vqkit.evaluation.spectrogram import spectrogram_figure, spectrogram_png
@@ -26,12 +31,15 @@ __all__ = [
     "MetricSummary",
     "PerceptualMetric",
     "Picture",
+    "RecognisedItem",
+    "RecognitionReport",
     "Report",
     "Setting",
     "TableHealth",
     "codec_reference",
     "draw_usage",
     "evaluate",
+    "evaluate_recognition",
     "rate_quality_figure",
     "reconstruction_figure",
     "save_pictures",

@@ -3,6 +3,7 @@
 from vqkit.losses.adaptive_weight import adaptive_weight
 from vqkit.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating
 from vqkit.losses.balancer import GradientBalancer
+from vqkit.losses.distillation import CosineDistance, DistillationLoss, LogSigmoidCosine
 from vqkit.losses.feature_matching import FeatureMatching
 from vqkit.losses.lecam import LeCAM
 from vqkit.losses.lpips import LPIPS
@@ -23,6 +24,8 @@ __all__ = [
     "LPIPS",
     "AdversarialLoss",
     "AdversarialSchedule",
+    "CosineDistance",
+    "DistillationLoss",
     "FeatureMatching",
     "GradientBalancer",
     "Hinge",
@@ -31,6 +34,7 @@ __all__ = [
     "LinearL1",
     "LogL1",
     "LogL2",
+    "LogSigmoidCosine",
     "MelFilters",
     "MultiScaleMel",
     "MultiScaleSTFT",

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from vqkit.metrics.mutual_information_metric import LevelInformation
     from vqkit.metrics.rate_metric import Rate
     from vqkit.metrics.speech_metric import PESQ, STOI, ReferenceFreeScore, WordErrorRate
+    from vqkit.metrics.transcript_metric import TranscriptErrors
 
 __all__ = [
     "DAC_MEL",
@@ -107,6 +108,7 @@ __all__ = [
     "STFTDistance",
     "SpectralDefinition",
     "Transcriber",
+    "TranscriptErrors",
     "Unmeasured",
     "WaveformL1",
     "WordErrorRate",
@@ -157,6 +159,7 @@ _LAZY = {
     "PooledPSNR": "vqkit.metrics.image_metric",
     "Rate": "vqkit.metrics.rate_metric",
     "SSIM": "vqkit.metrics.image_metric",
+    "TranscriptErrors": "vqkit.metrics.transcript_metric",
 }
 
 

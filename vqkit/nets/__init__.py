@@ -1,6 +1,7 @@
 """Encoders, decoders and discriminators, channels first; media are in [-1, 1]."""
 
 from vqkit.nets.causal_transformer import CausalTransformer
+from vqkit.nets.ctc_decoder import CTCDecoder
 from vqkit.nets.dac import DACDecoder, DACEncoder, Snake
 from vqkit.nets.discriminator import (
     DiscriminatorEnsemble,
@@ -8,11 +9,15 @@ from vqkit.nets.discriminator import (
     PeakNormalisation,
 )
 from vqkit.nets.fast import FastDecoder, FastEncoder
+from vqkit.nets.frame_layers import AttentionLayers, ConvLayers, FrameLayers
 from vqkit.nets.istft import ISTFTHead
+from vqkit.nets.log_mel import LogMel
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
 from vqkit.nets.seanet import BidirectionalLSTM, SEANetDecoder, SEANetEncoder
+from vqkit.nets.seq2seq_decoder import Seq2SeqDecoder
+from vqkit.nets.speech_encoder import SpeechEncoder, TimePooling
 from vqkit.nets.stft_discriminators import (
     MultiBandSTFTDiscriminator,
     MultiResolutionDiscriminator,
@@ -20,14 +25,18 @@ from vqkit.nets.stft_discriminators import (
 )
 from vqkit.nets.stream import Stream
 from vqkit.nets.streaming import open_stream
+from vqkit.nets.text_decoder import SpeechContext, TextDecoder
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
 from vqkit.nets.xcodec import XCodecDecoder, XCodecEncoder
 
 __all__ = [
+    "AttentionLayers",
     "BidirectionalLSTM",
+    "CTCDecoder",
     "CausalTransformer",
+    "ConvLayers",
     "ConvStyle",
     "DACDecoder",
     "DACEncoder",
@@ -35,7 +44,9 @@ __all__ = [
     "DiscriminatorOutput",
     "FastDecoder",
     "FastEncoder",
+    "FrameLayers",
     "ISTFTHead",
+    "LogMel",
     "MimiDecoder",
     "MimiEncoder",
     "MultiBandSTFTDiscriminator",
@@ -49,8 +60,13 @@ __all__ = [
     "PeakNormalisation",
     "SEANetDecoder",
     "SEANetEncoder",
+    "Seq2SeqDecoder",
     "Snake",
+    "SpeechContext",
+    "SpeechEncoder",
     "Stream",
+    "TextDecoder",
+    "TimePooling",
     "VQGANDecoder",
     "VQGANEncoder",
     "VocosDecoder",

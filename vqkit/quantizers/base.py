@@ -39,19 +39,23 @@ class QuantizerOutput:
         loss: fp32 scalar, weighted, ready to add to the training loss. Evaluation gives it without
             the penalties on how codes are used, which cost more than the quantizer itself.
         terms: Unweighted scalars for logs.
+        first: What the first level of ``Residual``, or the semantic part of ``Split``, gives alone,
+            with a gradient of its own: semantic distillation acts on it. Of others ``quantized``.
     """
 
     quantized: Tensor
     indices: Tensor
     loss: Tensor
     terms: dict[str, Tensor]
+    first: Tensor
 
 
 class Assignment(NamedTuple):
     """Codes chosen for ``[batch, positions, dim]``, before any gradient estimator.
 
     ``codes`` carry gradient to the quantizer's own parameters at most, never to the input.
-    ``choice`` says how they were chosen, for estimators that must know.
+    ``choice`` says how they were chosen, for estimators that must know. ``first`` are the codes of
+    the first of several levels that add up, None where there is one.
     """
 
     codes: Tensor
@@ -59,6 +63,7 @@ class Assignment(NamedTuple):
     loss: Tensor
     terms: dict[str, Tensor]
     choice: Choice | None = None
+    first: Tensor | None = None
 
 
 class Quantizer(nn.Module, ABC):
@@ -150,16 +155,22 @@ class Quantizer(nn.Module, ABC):
         rows, valid = self._flatten(z, mask)
         with torch.autocast(z.device.type, enabled=False):
             result = quantize(rows, valid)
-        quantized = result.codes
         indices = result.indices.reshape(self._index_shape(z))
+
+        def shaped(codes: Tensor) -> Tensor:
+            if valid is not None:
+                codes = torch.where(valid[..., None], codes, 0.0)
+            return codes.reshape(z.shape).to(z.dtype)
+
+        quantized = shaped(result.codes)
         if valid is not None:
-            quantized = torch.where(valid[..., None], quantized, 0.0)
             indices = torch.where(valid.reshape(z.shape[:-1])[..., None], indices, NO_TOKEN)
         return QuantizerOutput(
-            quantized=quantized.reshape(z.shape).to(z.dtype),
+            quantized=quantized,
             indices=indices,
             loss=result.loss,
             terms=result.terms,
+            first=quantized if result.first is None else shaped(result.first),
         )
 
     @torch.no_grad()
@@ -195,7 +206,11 @@ class Quantizer(nn.Module, ABC):
     def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
         """Assignment whose ``codes`` carry the estimated gradient to ``z``."""
         result = self._assign(z, valid)
-        return result._replace(codes=self._estimate(z, result))
+        first = result.first
+        # Without a gradient to invent the codes are the output already.
+        if first is not None and self.training and torch.is_grad_enabled():
+            first = self._estimate(z, result._replace(codes=first))
+        return result._replace(codes=self._estimate(z, result), first=first)
 
     def _estimate(self, z: Tensor, assignment: Assignment) -> Tensor:
         """Value ``assignment.codes``, gradient to ``z`` and to whatever the codes depend on."""

@@ -64,14 +64,22 @@ class Factorized(Quantizer):
 
     def _quantize(self, z: Tensor, valid: Tensor | None) -> Assignment:
         result = self.inner._quantize(_linear(self.project_in, z), valid)
-        return result._replace(codes=_linear(self.project_out, result.codes))
+        return self._projected(result)
 
     def _assign(self, z: Tensor, valid: Tensor | None) -> Assignment:
         result = self.inner._assign(_linear(self.project_in, z), valid)
         # Who calls this estimates the gradient of z; the projection, a parameter, gets its own
         # here.
-        codes = self.inner._estimate(_linear(self.project_in, z.detach()), result)
-        return result._replace(codes=_linear(self.project_out, codes))
+        projected = _linear(self.project_in, z.detach())
+        estimated = self.inner._estimate(projected, result)
+        first = result.first
+        if first is not None:
+            first = self.inner._estimate(projected, result._replace(codes=first))
+        return self._projected(result._replace(codes=estimated, first=first))
+
+    def _projected(self, result: Assignment) -> Assignment:
+        first = None if result.first is None else _linear(self.project_out, result.first)
+        return result._replace(codes=_linear(self.project_out, result.codes), first=first)
 
     def _index(self, z: Tensor) -> Tensor:
         return self.inner._index(_linear(self.project_in, z))

@@ -158,6 +158,7 @@ class Residual(Quantizer):
             self._num_ran = self._num_ready()
         num_ready = self._num_ran if trains else self.depth
         residual, total = z, torch.zeros_like(z)
+        first: Tensor | None = None
         indices, losses, weights, terms = [], [], [], {}
         for i in range(self.depth):
             level, scale = self._level(i), self._scale(i, z)
@@ -179,6 +180,7 @@ class Residual(Quantizer):
                 codes = torch.where(used[..., None], codes, 0.0)
                 level_indices = torch.where(used[..., None], level_indices, NO_TOKEN)
             total = total + codes
+            first = total if first is None else first
             residual = residual - codes.detach()
             indices.append(level_indices)
             losses.append(result.loss)
@@ -187,7 +189,7 @@ class Residual(Quantizer):
             terms.update({f"{name}_{i}": term for name, term in result.terms.items()})
         weight = torch.stack(weights)
         loss = (torch.stack(losses) * weight).sum() / weight.sum().clamp_min(1.0)
-        return Assignment(total, torch.cat(indices, dim=-1), loss, terms, Choice(keys))
+        return Assignment(total, torch.cat(indices, dim=-1), loss, terms, Choice(keys), first)
 
     def _index(self, z: Tensor) -> Tensor:
         residual, indices = z, []

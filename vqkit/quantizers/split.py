@@ -88,6 +88,7 @@ class Split(Quantizer):
             indices=torch.cat([semantic.indices, acoustic.indices], dim=-1),
             loss=share * semantic.loss + (1.0 - share) * acoustic.loss,
             terms=terms,
+            first=semantic.codes if semantic.first is None else semantic.first,
         )
 
     def _index(self, z: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from vqkit.errors import ModelMismatchError
 from vqkit.files import dumps, loads
-from vqkit.tokenizers import Tokenizer
+from vqkit.nets import TextDecoder
+from vqkit.tokenizers import Tokenizer, Tokens
 
 __all__ = ["check_tokenizer", "tokenizer_checks"]
 
@@ -86,6 +87,23 @@ def _sizes(tokenizer: Tokenizer) -> list[tuple[int, ...]]:
     ]
 
 
+def _is_text(tokenizer: Tokenizer) -> bool:
+    return isinstance(tokenizer.decoder, TextDecoder)
+
+
+def _decoded(tokenizer: Tokenizer, tokens: Tokens) -> list[Tensor]:
+    """What the tokens of each item lead to: media, the letters of a text, or nothing."""
+    if _is_text(tokenizer):
+        return [torch.tensor([ord(c) for c in text]) for text in tokenizer.transcribe(tokens)]
+    if tokenizer.decoder is None:
+        return [torch.empty(0)] * len(tokens)
+    return tokenizer.decode(tokens)
+
+
+def _has_media_decoder(tokenizer: Tokenizer) -> bool:
+    return tokenizer.decoder is not None and not _is_text(tokenizer)
+
+
 @_check
 def check_sizes_come_back(tokenizer: Tokenizer) -> None:
     """Media of any size keep it, with as many tokens as the description says."""
@@ -94,6 +112,8 @@ def check_sizes_come_back(tokenizer: Tokenizer) -> None:
         expected = tokenizer.spec.grid(tokens.media[0])
         grid = tuple(tokens.indices.shape[1:-1])
         _require(grid == expected, f"size {size}: grid {grid}, described as {expected}")
+        if not _has_media_decoder(tokenizer):
+            continue
         (decoded,) = tokenizer.decode(tokens)
         _require(decoded.shape[1:] == size, f"size {size} came back as {tuple(decoded.shape[1:])}")
         low, high = decoded.aminmax()
@@ -116,8 +136,8 @@ def check_any_sound(tokenizer: Tokenizer) -> None:
         sound = 0.1 * torch.ones(channels, length, device=tokenizer.device)
         for media in (sound, torch.zeros_like(sound)):
             tokens = tokenizer.encode([media], sample_rate_hz=other)
-            (decoded,) = tokenizer.decode(loads(dumps(tokens)))
-            got = tuple(decoded.shape)
+            (decoded,) = _decoded(tokenizer, loads(dumps(tokens)))
+            got = tuple(decoded.shape if _has_media_decoder(tokenizer) else media.shape)
             _require(
                 got == tuple(media.shape), f"{list(media.shape)} at {other} Hz came back as {got}"
             )
@@ -132,7 +152,7 @@ def check_batch_is_single(tokenizer: Tokenizer) -> None:
         alone = tokenizer.encode([item])
         _require(together.item(i).same_as(alone), f"item {i} has other tokens in company")
         _require(
-            torch.equal(tokenizer.decode(together)[i], tokenizer.decode(alone)[0]),
+            torch.equal(_decoded(tokenizer, together)[i], _decoded(tokenizer, alone)[0]),
             f"item {i} decodes otherwise in company",
         )
     batch = torch.stack([_media(tokenizer, *_size(tokenizer), seed=i) for i in range(3)])
@@ -147,7 +167,7 @@ def check_file_is_exact(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode([_media(tokenizer, *_sizes(tokenizer)[-1])])
     read = loads(dumps(tokens))
     _require(read.same_as(tokens), "the file gives other tokens")
-    same = torch.equal(tokenizer.decode(read)[0], tokenizer.decode(tokens)[0])
+    same = torch.equal(_decoded(tokenizer, read)[0], _decoded(tokenizer, tokens)[0])
     _require(same, "tokens from the file decode otherwise")
 
 
@@ -160,7 +180,7 @@ def check_encoding_is_pure(tokenizer: Tokenizer) -> None:
         tokenizer.train(mode)
         before = {name: value.clone() for name, value in tokenizer.state_dict().items()}
         first = tokenizer.encode(media)
-        tokenizer.decode(first)
+        _decoded(tokenizer, first)
         _require(tokenizer.encode(media).same_as(first), "encoding does not repeat")
         _require(tokenizer.training == mode, "encoding leaves another mode")
         after = tokenizer.state_dict()
@@ -181,7 +201,7 @@ def check_model_folder(tokenizer: Tokenizer) -> None:
     _require(loaded.fingerprint == tokenizer.fingerprint, "the fingerprint changed")
     tokens = tokenizer.encode(media)
     _require(loaded.encode(media).same_as(tokens), "the loaded model encodes otherwise")
-    same = torch.equal(loaded.decode(tokens)[0], tokenizer.decode(tokens)[0])
+    same = torch.equal(_decoded(loaded, tokens)[0], _decoded(tokenizer, tokens)[0])
     _require(same, "the loaded model decodes otherwise")
 
 
@@ -192,9 +212,11 @@ def check_other_model_is_refused(tokenizer: Tokenizer) -> None:
     with torch.no_grad():
         next(other.parameters()).view(-1)[0] += 1.0
     _require(other.fingerprint != tokenizer.fingerprint, "the fingerprint ignores the weights")
+    if tokenizer.decoder is None:
+        return
     tokens = tokenizer.encode([_media(tokenizer, *_size(tokenizer))])
     try:
-        other.decode(tokens)
+        _decoded(other, tokens)
     except ModelMismatchError as error:
         for part in (tokenizer.fingerprint, other.fingerprint):
             _require(part in str(error), f"the message does not name {part}")
@@ -204,7 +226,13 @@ def check_other_model_is_refused(tokenizer: Tokenizer) -> None:
 
 @_check
 def check_training_pass(tokenizer: Tokenizer) -> None:
-    """The training pass keeps the shape and reaches every part with a gradient."""
+    """The training pass keeps the shape and reaches every part with a gradient.
+
+    Without a decoder to media there is none: a ``SpeechRecogniser`` is trained instead.
+    """
+    if not _has_media_decoder(tokenizer):
+        _refused(lambda: tokenizer(_media(tokenizer, *_size(tokenizer))[None]), "a training pass")
+        return
     tokenizer = copy.deepcopy(tokenizer).train()
     size = tuple(2 * s for s in tokenizer.stride)
     if tokenizer.spec.latent_grid is not None:
@@ -243,7 +271,8 @@ def check_bad_input(tokenizer: Tokenizer) -> None:
     _refused(lambda: tokenizer(good[None, ..., :-1]), "a side that the stride does not divide")
     tokens = tokenizer.encode([good])
     lying = dataclasses.replace(tokens, media=(dict.fromkeys(tokens.media[0], 10**6),))
-    _refused(lambda: tokenizer.decode(lying), "a media size that the grid does not cover")
+    decode = tokenizer.transcribe if _is_text(tokenizer) else tokenizer.decode
+    _refused(lambda: decode(lying), "a media size that the grid does not cover")
 
 
 def _refused(call: Callable[[], object], what: str) -> None:

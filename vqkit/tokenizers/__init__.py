@@ -10,6 +10,7 @@ from vqkit.tokenizers.level import Level, LoudnessLevel, PeakLevel, RMSLevel
 from vqkit.tokenizers.media_part import MediaPart
 from vqkit.tokenizers.replacing import codebook_of, map_tokens, with_codebook, with_frontend
 from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.speech_recogniser import RecogniserOutput, SpeechRecogniser
 from vqkit.tokenizers.streaming import (
     DecoderStream,
     EncoderStream,
@@ -35,6 +36,8 @@ __all__ = [
     "MixChannels",
     "PeakLevel",
     "RMSLevel",
+    "RecogniserOutput",
+    "SpeechRecogniser",
     "SplitChannels",
     "StreamOutput",
     "TokenStream",

@@ -36,7 +36,9 @@ def decode(tokenizer: "Tokenizer", grids: Sequence[Tensor]) -> list[Tensor]:
     rows = [tokenizer.coding.parted(grid) for grid in grids]
     outputs = _of_each(
         [row[None] for some in rows for row in some],
-        lambda full: _decoded_together(tokenizer.quantizer, tokenizer.decoder, full),
+        lambda full: _decoded_together(
+            tokenizer.quantizer, tokenizer.require_media_decoder(), full
+        ),
         lambda empty: tokenizer.decode_whole(empty)[0],
     )
     return [torch.cat([next(outputs) for _ in some]) for some in rows]

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from vqkit.errors import ConfigError, ModelMismatchError, ShapeError
+from vqkit.nets import TextDecoder
 from vqkit.quantizers import Quantizer
 from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
@@ -25,14 +26,18 @@ def check_parts(tokenizer: "Tokenizer") -> None:
     decoder: Any = tokenizer.decoder
     quantizer, frontend, stride = tokenizer.quantizer, tokenizer.frontend, tokenizer.stride
     channels = frontend.channels
-    facts = [
+    facts: list[tuple[str, Any, str, Any]] = [
         ("encoder.dim", encoder.dim, "quantizer.dim", quantizer.dim),
-        ("quantizer.dim", quantizer.dim, "decoder.dim", decoder.dim),
         ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
-        ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
-        ("encoder.stride", stride, "decoder.stride", tuple(decoder.stride)),
         ("strides", len(stride), "axes", len(frontend.axes)),
     ]
+    if decoder is not None:
+        facts.append(("quantizer.dim", quantizer.dim, "decoder.dim", decoder.dim))
+    if decoder is not None and not isinstance(decoder, TextDecoder):
+        facts += [
+            ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
+            ("encoder.stride", stride, "decoder.stride", tuple(decoder.stride)),
+        ]
     if quantizer.grid is not None:
         num_axes = len(frontend.axes)
         facts.append(("quantizer.grid axes", len(quantizer.grid), "axes", num_axes))

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["fingerprint"]
+from vqkit.tokenizers.evaluating import modules_of
+
+__all__ = ["fingerprint", "weights_key"]
 
 
 def fingerprint(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
@@ -25,3 +27,17 @@ def fingerprint(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def weights_key(module: nn.Module) -> list[Any]:
+    """What is another list after every change of a parameter or buffer; cheap to make.
+
+    Versions count changes in place, addresses show tensors that were replaced.
+    """
+    return [
+        (tensor.data_ptr(), tensor._version, tensor.dtype)
+        for part in modules_of(module)
+        for tensors in (part._parameters, part._buffers)
+        for tensor in tensors.values()
+        if tensor is not None
+    ]

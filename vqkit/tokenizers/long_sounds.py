@@ -142,7 +142,7 @@ def decoded_waveform(tokenizer: "Tokenizer", indices: Tensor, num_frames: int) -
     if indices.shape[1] > num_frames:
         network: Stream | None
         try:
-            network = open_stream(tokenizer.decoder)
+            network = open_stream(tokenizer.require_media_decoder())
         except StreamingError:
             network = None
         if network is not None:

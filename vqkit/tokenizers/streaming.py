@@ -217,7 +217,7 @@ class DecoderStream:
         self._resampler = StreamingResampler(
             model_rate_hz, self.sample_rate_hz, batch_size * self._num_coded
         )
-        self._network = _opened(tokenizer.decoder)
+        self._network = _opened(tokenizer.require_media_decoder())
         self._has_frames = False
         self._num_decoded = 0
         self._num_given = 0

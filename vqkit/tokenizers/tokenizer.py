@@ -8,14 +8,15 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from vqkit.errors import ShapeError
+from vqkit.errors import ConfigError, ShapeError
+from vqkit.nets import TextDecoder
 from vqkit.quantizers import Quantizer, QuantizerOutput
 from vqkit.tokenizers import batching
 from vqkit.tokenizers.build import describe
 from vqkit.tokenizers.checks import check_parts, checked_items
 from vqkit.tokenizers.chunking import Chunking
-from vqkit.tokenizers.evaluating import evaluating, modules_of
-from vqkit.tokenizers.fingerprint import fingerprint
+from vqkit.tokenizers.evaluating import evaluating
+from vqkit.tokenizers.fingerprint import fingerprint, weights_key
 from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
 from vqkit.tokenizers.long_sounds import (
@@ -55,7 +56,7 @@ class Tokenizer(PretrainedModel):
             ``in_channels``, ``dim`` and ``stride``.
         quantizer: Acts on the latents, channels last.
         decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
-            ``last_layer``.
+            ``last_layer``; or a ``TextDecoder``, which says what was spoken; None encodes only.
         name: Id that token files carry.
         chunking: Sounds are encoded in these chunks; None as a whole.
 
@@ -80,7 +81,7 @@ class Tokenizer(PretrainedModel):
         frontend: Frontend,
         encoder: nn.Module,
         quantizer: Quantizer,
-        decoder: nn.Module,
+        decoder: nn.Module | None = None,
         name: str = "unnamed",
         chunking: Chunking | None = None,
     ) -> None:
@@ -109,15 +110,7 @@ class Tokenizer(PretrainedModel):
     @property
     def fingerprint(self) -> str:
         """Hash of configuration and weights, 32 hex digits; follows every change of either."""
-        # Versions count in-place changes, addresses show replaced tensors: a cheap key to the hash.
-        key = (
-            self.name,
-            [
-                (v.data_ptr(), v._version, v.dtype)
-                for module in modules_of(self)
-                for v in _own(module)
-            ],
-        )
+        key = (self.name, weights_key(self))
         if self._fingerprint is None or self._fingerprint[0] != key:
             self._fingerprint = (key, fingerprint(self.config, self.state_dict()))
         return self._fingerprint[1]
@@ -152,8 +145,10 @@ class Tokenizer(PretrainedModel):
             media: ``[batch, channels, *size]`` in [-1, 1], each side a multiple of the stride.
 
         Raises:
+            ConfigError: The tokenizer has no decoder to media.
             ShapeError: Wrong channels or a side that the stride does not divide.
         """
+        self.require_media_decoder()
         sides = media.shape[2:]
         if (
             media.ndim != 2 + len(self.stride)
@@ -265,9 +260,11 @@ class Tokenizer(PretrainedModel):
             chunk_seconds: Longer sounds are decoded in chunks of this length, if the decoder can.
 
         Raises:
+            ConfigError: The tokenizer has no decoder to media.
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's.
         """
+        self.require_media_decoder()
         items = checked_items(tokens, self, check_model)
         num_frames = frames_per_chunk(self, chunk_seconds)
         with evaluating(self):
@@ -290,6 +287,7 @@ class Tokenizer(PretrainedModel):
             ShapeError: Their codebooks are not this tokenizer's, or they are of several items.
             StreamingError: The tokenizer is not one of sounds.
         """
+        self.require_media_decoder()
         frontend = audio_frontend(self)
         items = checked_items(tokens, self, check_model)
         if len(items) != 1:
@@ -334,7 +332,50 @@ class Tokenizer(PretrainedModel):
         >>> stream.finish().samples.shape, stream.latency_seconds * 24_000
         (torch.Size([1, 1, 40]), 320.0)
         """
+        self.require_media_decoder()
         return TokenizerStream(self, batch_size, sample_rate_hz, channels)
+
+    @torch.no_grad()
+    def transcribe(self, tokens: Tokens, *, check_model: bool = True) -> list[str]:
+        """Turn tokens of speech into text, one per item, greedily; channels alone have lines.
+
+        Args:
+            tokens: What this tokenizer made.
+            check_model: Refuse tokens of another tokenizer.
+
+        Raises:
+            ConfigError: The tokenizer has no decoder to text.
+            ModelMismatchError: The tokens are another tokenizer's.
+            ShapeError: Their codebooks are not this tokenizer's.
+        """
+        if not isinstance(self.decoder, TextDecoder):
+            raise ConfigError(
+                f"Transcribing with {self.name!r}: expected a decoder to text, got "
+                f"{type(self.decoder).__name__}. A supervised speech tokenizer has one."
+            )
+        texts = []
+        with evaluating(self):
+            for item in checked_items(tokens, self, check_model):
+                rows = self.coding.parted(item.indices.to(self.device))
+                latent = self.quantizer.decode(rows).movedim(-1, 1) if rows.numel() else None
+                texts.append("" if latent is None else "\n".join(self.decoder.transcribe(latent)))
+        return texts
+
+    def require_media_decoder(self) -> nn.Module:
+        """The decoder, if it leads to media.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if self.decoder is None or isinstance(self.decoder, TextDecoder):
+            fix = "Train a decoder on its tokens, or use another model"
+            if self.decoder is not None:
+                fix = "Tokenizer.transcribe gives the text of its tokens"
+            raise ConfigError(
+                f"Decoding with {self.name!r}: expected a decoder to {self.frontend.modality}, got "
+                f"{type(self.decoder).__name__}: this tokenizer encodes only. {fix}."
+            )
+        return self.decoder
 
     @property
     def coding(self) -> ItemCoding:
@@ -377,7 +418,8 @@ class Tokenizer(PretrainedModel):
         return latent.movedim(1, -1)
 
     def _reconstruct(self, quantized: Tensor) -> Tensor:
-        reconstruction: Tensor = self.decoder(quantized.movedim(-1, 1).contiguous())
+        decoder = self.require_media_decoder()
+        reconstruction: Tensor = decoder(quantized.movedim(-1, 1).contiguous())
         return reconstruction
 
     def _tokens(
@@ -401,8 +443,8 @@ class Tokenizer(PretrainedModel):
         self, items: Sequence[Tensor], num_frames: int, batched: bool
     ) -> list[dict[str, Tensor]]:
         coded: list[dict[str, Tensor]] = [{}] * len(items)
-        fits = [self._is_image or item.shape[-1] <= num_frames * self.stride[0] for item in items]
-        together = self._together(fits, batched)
+        most = num_frames * self.stride[0]
+        together = self._together([item.shape[-1] for item in items], most, batched)
         grids = batching.encode(self, [items[i] for i in together])
         for i, grid in zip(together, grids, strict=True):
             coded[i] = {"tokens": grid}
@@ -422,9 +464,7 @@ class Tokenizer(PretrainedModel):
     ) -> list[Tensor]:
         outputs = [torch.empty(0)] * len(items)
         grids = [item.indices.to(self.device) for item in items]
-        together = self._together(
-            [self._is_image or grid.shape[1] <= num_frames for grid in grids], batched
-        )
+        together = self._together([grid.shape[1] for grid in grids], num_frames, batched)
         decoded = batching.decode(self, [grids[i] for i in together])
         for i, output in zip(together, decoded, strict=True):
             outputs[i] = output
@@ -444,17 +484,12 @@ class Tokenizer(PretrainedModel):
 
         return self.coding.decode(streams, num_samples, self.stride[0], decode)
 
-    def _together(self, fits: Sequence[bool], batched: bool) -> list[int]:
+    def _together(self, lengths: Sequence[int], most: int, batched: bool) -> list[int]:
         """Numbers of the items that go through the networks in one batch with others."""
         if not batched or self.chunking is not None:
             return []
-        return [i for i, does in enumerate(fits) if does]
+        return [i for i, length in enumerate(lengths) if self._is_image or length <= most]
 
     @property
     def _is_image(self) -> bool:
         return self.frontend.sample_rate_hz is None
-
-
-def _own(module: nn.Module) -> list[Tensor]:
-    tensors = (*module._parameters.values(), *module._buffers.values())
-    return [tensor for tensor in tensors if tensor is not None]

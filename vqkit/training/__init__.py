@@ -3,12 +3,14 @@
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
+from vqkit.training.distillation import Distillation
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
+from vqkit.training.supervised import SupervisedTraining
 from vqkit.training.trainer import make_trainer
 from vqkit.training.watch_codebooks import WatchCodebooks
 
@@ -16,12 +18,14 @@ __all__ = [
     "Adversary",
     "Checkpoints",
     "Constant",
+    "Distillation",
     "LearningRate",
     "Optimization",
     "Pictures",
     "PriorTraining",
     "ProgressBar",
     "StopOnInterrupt",
+    "SupervisedTraining",
     "TokenizerTraining",
     "WarmupCosine",
     "WatchCodebooks",

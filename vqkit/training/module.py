@@ -2,24 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
 from vqkit.losses import GradientBalancer
 from vqkit.metrics import PSNR, CodebookUsage
-from vqkit.ops.collectives import all_sum, rank, world_size
 from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
+from vqkit.training.distillation import Distillation
 from vqkit.training.health import codebook_health
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer
-from vqkit.training.random_state import random_state, set_random_state
-from vqkit.training.stepped import SteppedModule
+from vqkit.training.resumable import ResumableModule
 
 __all__ = ["TokenizerTraining", "WeightedLoss"]
 
@@ -39,7 +36,7 @@ class WeightedLoss:
             raise ConfigError(f"WeightedLoss: expected a weight >= 0, got {self.weight}.")
 
 
-class TokenizerTraining(SteppedModule):
+class TokenizerTraining(ResumableModule):
     """Trains a tokenizer, with an adversary if there is one.
 
     One step is one update of the generator: ``num_steps`` counts them, and every schedule, period
@@ -54,6 +51,8 @@ class TokenizerTraining(SteppedModule):
         adversary: Discriminator and what belongs to it.
         balancer: Makes, of the names of all losses, what turns their weights into shares of the
             reconstruction's gradient (EnCodec); the quantizer's loss stands beside. None adds up.
+        distillation: Draws the first codebook to a model of speech; its loss stands beside, as the
+            quantizer's does.
         accumulate: Batches per step.
         log_every: Steps between entries of the log.
 
@@ -73,6 +72,7 @@ class TokenizerTraining(SteppedModule):
         *,
         adversary: Adversary | None = None,
         balancer: BalancerFactory | None = None,
+        distillation: Distillation | None = None,
         accumulate: int = 1,
         log_every: int = 50,
     ) -> None:
@@ -96,6 +96,7 @@ class TokenizerTraining(SteppedModule):
             )
         names = [*losses, *(adversary.term_names if adversary is not None else ())]
         self.balancer = balancer(names) if balancer is not None else None
+        self.distillation = distillation
         decay = optimization.average_decay
         self.average = WeightAverage(tokenizer, decay) if decay > 0 else None
         self.accumulate = accumulate
@@ -108,7 +109,6 @@ class TokenizerTraining(SteppedModule):
         self.latest = {}
         # Batches of the current step; a checkpoint is written between steps, when it is 0.
         self._num_accumulated = 0
-        self._resumed_random_state: dict[str, Any] | None = None
 
     @property
     def exported(self) -> Tokenizer:
@@ -126,7 +126,10 @@ class TokenizerTraining(SteppedModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""
-        optimizers = [make_optimizer(self.optimization.factory, self.tokenizer)]
+        generator: nn.Module = self.tokenizer
+        if self.distillation is not None:
+            generator = nn.ModuleList([self.tokenizer, self.distillation])
+        optimizers = [make_optimizer(self.optimization.factory, generator)]
         if self.adversary is not None:
             optimizers.append(self.adversary.make_optimizer())
         for optimizer in optimizers:
@@ -171,32 +174,6 @@ class TokenizerTraining(SteppedModule):
         self.validation_usage.reset()
         self._write(logs)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random states of all ranks."""
-        states: list[dict[str, Any] | None] = [random_state()]
-        if world_size() > 1:
-            states = [None] * world_size()
-            dist.all_gather_object(states, random_state())
-        checkpoint["random_states"] = states
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the random states until the training starts; what comes before draws as well."""
-        states = checkpoint["random_states"]
-        if len(states) != world_size():
-            raise ConfigError(
-                f"Resume: expected {len(states)} processes as in the checkpoint, got "
-                f"{world_size()}. Start as many."
-            )
-        self._resumed_random_state = states[rank()]
-
-    def on_train_start(self) -> None:
-        """Go on drawing where the resumed run stopped."""
-        if self._resumed_random_state is not None:
-            set_random_state(self._resumed_random_state)
-            self._resumed_random_state = None
-        if self.step >= self.max_steps:
-            self.trainer.should_stop = True
-
     def _generator_pass(self, batch: Tensor) -> dict[str, Tensor]:
         """Losses and gradients of one batch, the discriminator's too."""
         output = self.tokenizer(batch)
@@ -205,12 +182,17 @@ class TokenizerTraining(SteppedModule):
         logs |= {f"quantizer/{name}": term for name, term in output.quantizer.terms.items()}
         valid = (output.quantizer.indices >= 0).all(-1)
         self.usage.update(output.quantizer.indices, valid)
-        if not self._finite_everywhere(self._weighted(terms) + output.quantizer.loss):
+        beside = output.quantizer.loss
+        if self.distillation is not None:
+            distilled = self.distillation(output.quantizer.first, batch)
+            logs["loss/distillation"] = distilled.detach()
+            beside = beside + self.distillation.weight * distilled
+        if not self._finite_everywhere(self._weighted(terms) + beside):
             self.num_skipped += 1
             return logs
         loss, term_logs = self._total(output, terms, batch)
         logs |= term_logs
-        self.manual_backward(loss / self.accumulate)
+        self.manual_backward((loss + beside) / self.accumulate)
         if self.adversary is not None and self.adversary.schedule.trains_discriminator(self.step):
             loss, adversary_logs = self.adversary.discriminator_loss(batch, output.reconstruction)
             logs |= adversary_logs
@@ -220,7 +202,7 @@ class TokenizerTraining(SteppedModule):
     def _total(
         self, output: TokenizerOutput, terms: Mapping[str, Tensor], batch: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss to go back from, the generator's adversarial terms in it, and what to log."""
+        """The loss of the reconstruction, adversarial terms in it, and what to log."""
         judged: dict[str, Tensor] = {}
         weights: dict[str, float] = {}
         if self.adversary is not None:
@@ -234,13 +216,13 @@ class TokenizerTraining(SteppedModule):
             )
             norms = self.balancer.average_norms()
             logs |= {f"balancer/{name}_norm": norms[name] for name in (*terms, *judged)}
-            return loss + output.quantizer.loss, logs
+            return loss, logs
         loss = self._weighted(terms)
         if self.adversary is not None and judged:
-            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[assignment]
+            last_layer: Tensor = self.tokenizer.decoder.last_layer  # type: ignore[union-attr,assignment]
             term, weight_logs = self.adversary.weighted_term(judged, weights, loss, last_layer)
-            return loss + output.quantizer.loss + term, logs | weight_logs
-        return loss + output.quantizer.loss, logs
+            return loss + term, logs | weight_logs
+        return loss, logs
 
     def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_weights[name] * t.float() for name, t in terms.items()]).sum()
@@ -266,9 +248,6 @@ class TokenizerTraining(SteppedModule):
                     self.num_skipped += 1
             optimizer.zero_grad(set_to_none=True)
 
-    def _finite_everywhere(self, value: Tensor) -> bool:
-        return not bool(all_sum((~torch.isfinite(value.detach())).to(torch.int64)))
-
     def _log_training(self, logs: dict[str, Tensor]) -> None:
         logs = dict(logs)
         logs["steps/skipped"] = self.num_skipped
@@ -278,9 +257,3 @@ class TokenizerTraining(SteppedModule):
         logs |= codebook_health(self.usage, self.tokenizer.quantizer, "codebook")
         self.usage.reset()
         self._write(logs)
-
-    def _write(self, logs: Mapping[str, Tensor]) -> None:
-        self.latest |= {name: float(value) for name, value in logs.items()}
-        # Given the step, a logger does not ask Lightning's own count.
-        for logger in self.trainer.loggers:
-            logger.log_metrics({name: float(v) for name, v in logs.items()}, step=self.step)

@@ -24,6 +24,11 @@ from vqkit.tokenizers.converters.speechtokenizer import (
 )
 from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
+from vqkit.tokenizers.converters.whisper import (
+    load_whisper_encoder,
+    read_whisper_encoder,
+    whisper_encoder_state,
+)
 from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 
 __all__ = [
@@ -36,14 +41,17 @@ __all__ = [
     "encodec_from_transformers",
     "encodec_to_original",
     "encodec_to_transformers",
+    "load_whisper_encoder",
     "mimi_from_original",
     "mimi_from_transformers",
     "mimi_to_transformers",
     "read_foreign",
+    "read_whisper_encoder",
     "speechtokenizer_from_original",
     "speechtokenizer_to_original",
     "vocos_from_original",
     "wavtokenizer_from_original",
+    "whisper_encoder_state",
     "write_transformers",
     "xcodec_from_transformers",
 ]
