@@ -2,7 +2,8 @@
 
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
-from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
+from vqkit.training.callbacks import Checkpoints, ProgressBar, StopOnInterrupt
+from vqkit.training.examples import Pictures, Spectrograms
 from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
@@ -10,6 +11,7 @@ from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
 from vqkit.training.trainer import make_trainer
+from vqkit.training.validation import sound_metrics
 from vqkit.training.watch_codebooks import WatchCodebooks
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Pictures",
     "PriorTraining",
     "ProgressBar",
+    "Spectrograms",
     "StopOnInterrupt",
     "TokenizerTraining",
     "WarmupCosine",
@@ -31,5 +34,6 @@ __all__ = [
     "make_trainer",
     "parameter_groups",
     "seed_everything",
+    "sound_metrics",
     "train_prior",
 ]
