@@ -10,6 +10,7 @@ from math import prod
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
+from vqkit.nets.initial_gain import keep_variance
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float
@@ -183,6 +184,7 @@ class SEANetEncoder(_SEANet):
             width *= 2
         layers += [*self._lstm(width), nn.ELU(), PaddedConv(width, dim, kernels[2], self.style)]
         self.layers = nn.Sequential(*layers)
+        keep_variance(self.layers)
 
     def forward(
         self, x: Float[Tensor, "batch channels samples"]
@@ -262,6 +264,7 @@ class SEANetDecoder(_SEANet):
             ]
         layers += [nn.ELU(), PaddedConv(width, out_channels, kernels[2], self.style)]
         self.layers = nn.Sequential(*layers)
+        keep_variance(self.layers)
 
     @property
     def last_layer(self) -> Tensor:
