@@ -1,5 +1,6 @@
 """``vqkit train``: compose a recipe with Hydra, train, export the model, measure it."""
 
+import dataclasses
 import itertools
 import logging
 import sys
@@ -146,21 +147,31 @@ def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Pa
     """Evaluate on the held-out images; write the first as a token file and decode it from there."""
     from hydra.utils import instantiate
 
-    from vqkit.evaluation import codec_reference, evaluate, save_pictures, text_summary
+    from vqkit.evaluation import (
+        ImageQuality,
+        codec_reference,
+        evaluate,
+        save_pictures,
+        text_summary,
+    )
 
     settings = config.evaluation
     lpips = instantiate(settings.lpips) if settings.lpips else "no LPIPS weights were configured"
+    quality = ImageQuality(lpips)
     if data.validation is not None:
         held_out = list(itertools.islice(data.validation.items(), settings.max_images))
-        report = evaluate(tokenizer, held_out, dataset="held-out images", lpips=lpips)
+        report = evaluate(tokenizer, held_out, dataset="held-out images", quality=quality)
+        if held_out:
+            webp = codec_reference(held_out[:8], "webp", quality=quality)
+            report = dataclasses.replace(report, references=(webp,))
         report.save(output)
-        save_pictures(report, output, [codec_reference(held_out[:8], "webp")])
+        save_pictures(report, output)
         print(text_summary(report))
         if held_out:
             name, image = held_out[0]
             _round_trip(tokenizer, name, image, output)
     train = itertools.islice(data.train.items(), settings.max_train_images)
-    on_train = evaluate(tokenizer, train, dataset="training images", lpips=lpips)
+    on_train = evaluate(tokenizer, train, dataset="training images", quality=quality)
     on_train.save(output / "training_images")
     save_pictures(on_train, output / "training_images")
     _print_usage(on_train)
