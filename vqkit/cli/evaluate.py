@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         Medium,
         PerceptualMetric,
         Quality,
-        RateCurve,
+        Report,
     )
     from vqkit.media import Audio
     from vqkit.tokenizers import Tokenizer
@@ -112,13 +112,7 @@ def _add_sound_options(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from vqkit.evaluation import (
-        ItemFailure,
-        evaluate,
-        save_pictures,
-        save_spectrograms,
-        text_summary,
-    )
+    from vqkit.evaluation import evaluate, save_pictures, save_spectrograms, text_summary
     from vqkit.evaluation.report import REPORT_FILE
 
     folder = Path(arguments.output_dir)
@@ -126,7 +120,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             f"{str(folder / REPORT_FILE)!r} exists. Overwrite it with -f, or choose another folder."
         )
-    references = list(map(_reference, arguments.reference))
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
     modality = tokenizer.frontend.modality
@@ -134,17 +127,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
     sources = sources[: arguments.limit]
     quality = _quality(tokenizer, arguments, sources)
+    references = [_reference(text, modality) for text in arguments.reference]
     levels = _levels(tokenizer, arguments.levels)
     with progress_bar(
         len(sources), "Evaluating", wanted=not arguments.no_progress and console.verbosity >= 0
     ) as advance:
-
-        def show(outcome: "ItemResult | ItemFailure") -> None:
-            advance()
-            if isinstance(outcome, ItemFailure):
-                console.error(named_reason(printable(outcome.name), printable(outcome.message)))
-
-        media = _Media(sources, tokenizer, arguments.alpha, show)
+        media = _Media(sources, tokenizer, arguments.alpha, _Watch(console, advance))
         report = evaluate(
             tokenizer,
             media,
@@ -153,13 +141,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             levels=levels,
             device=models.device,
             resources=models.resources_of(tokenizer),
-            on_item=show,
+            on_item=media.on_item,
         )
     failures = sorted((*report.failures, *media.failures), key=lambda failure: failure.name)
     report = dataclasses.replace(report, failures=tuple(failures))
-    if report.items:
-        curves = _measure_references(references, media, modality, quality)
-        report = dataclasses.replace(report, references=curves)
+    report, all_codecs = _with_references(report, references, media, quality, console)
     written = [report.save(folder), *save_pictures(report, folder)]
     if modality == "audio":
         metric = quality.metrics[0].name
@@ -169,7 +155,24 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     else:
         console.data(text_summary(report))
     console.note(f"Wrote {', '.join(printable(str(file)) for file in written)}.")
-    return ExitStatus.SOME_FAILED if report.failures else ExitStatus.DONE
+    is_whole = all_codecs and not report.failures
+    return ExitStatus.DONE if is_whole else ExitStatus.SOME_FAILED
+
+
+class _Watch:
+    """Moves the bar, and names what fails as it comes."""
+
+    def __init__(self, console: Console, advance: Callable[[], None]) -> None:
+        self.console = console
+        self.advance = advance
+
+    def __call__(self, outcome: "ItemResult | ItemFailure") -> None:
+        from vqkit.evaluation import ItemFailure
+
+        self.advance()
+        if isinstance(outcome, ItemFailure):
+            name, message = printable(outcome.name), printable(outcome.message)
+            self.console.error(named_reason(name, message))
 
 
 def _quality(
@@ -226,36 +229,51 @@ def _levels(tokenizer: "Tokenizer", text: str | None) -> list[int]:
     return levels
 
 
-def _reference(text: str) -> tuple[str, list[int]]:
+def _reference(text: str, modality: str) -> tuple[str, list[int]]:
     """A codec and its settings: qualities of pictures, bits per second of sounds.
 
     Raises:
-        UsageError: There is no such codec, or a setting is no number.
+        UsageError: There is no such codec of these media, or no such setting.
     """
     from vqkit.evaluation import REFERENCE_CODECS
 
     name, _, numbers = text.partition("=")
-    if name not in REFERENCE_CODECS:
-        known = ", ".join(REFERENCE_CODECS)
-        raise UsageError(f"--reference {text}: expected one of {known}, got {name!r}.")
-    factor = 1000 if REFERENCE_CODECS[name].kind.modality == "audio" else 1
+    known = [codec.name for codec in REFERENCE_CODECS.values() if codec.kind.modality == modality]
+    if name not in known:
+        raise UsageError(f"--reference {text}: expected one of {', '.join(known)}, got {name!r}.")
+    factor = 1000 if modality == "audio" else 1
+    least, largest = REFERENCE_CODECS[name].settings_range
     try:
         settings = [round(factor * float(part)) for part in numbers.split(",") if part]
     except (ValueError, OverflowError) as error:
         raise UsageError(f"--reference {text}: expected CODEC=N,N with numbers.") from error
+    if not all(least <= setting <= largest for setting in settings):
+        raise UsageError(
+            f"--reference {text}: expected {least / factor:g} to {largest / factor:g}."
+        )
     return name, settings
 
 
-def _measure_references(
-    references: Sequence[tuple[str, list[int]]], media: "_Media", modality: str, quality: "Quality"
-) -> "tuple[RateCurve, ...]":
+def _with_references(
+    report: "Report",
+    references: Sequence[tuple[str, list[int]]],
+    media: "_Media",
+    quality: "Quality",
+    console: Console,
+) -> "tuple[Report, bool]":
+    """The report with the codecs that could be measured, and whether all could."""
     from vqkit.evaluation import codec_reference
 
-    count = _REFERENCE_ITEMS.get(modality)
-    return tuple(
-        codec_reference(media.first(count), name, settings, quality)
-        for name, settings in references
-    )
+    curves = []
+    wanted = references if report.items else []
+    for name, settings in wanted:
+        again = media.again(report, _REFERENCE_ITEMS.get(report.setting.modality))
+        try:
+            curves.append(codec_reference(again, name, settings, quality))
+        # The evaluation is worth its report without a codec too.
+        except (VqkitError, OSError) as error:
+            console.failure(error, name)
+    return dataclasses.replace(report, references=tuple(curves)), len(curves) == len(wanted)
 
 
 class _Media:
@@ -266,12 +284,12 @@ class _Media:
         sources: Sequence[Source],
         tokenizer: "Tokenizer",
         alpha: str,
-        on_failure: "Callable[[ItemFailure], None]",
+        on_item: "Callable[[ItemResult | ItemFailure], None]",
     ) -> None:
         self.sources = sources
         self.tokenizer = tokenizer
         self.alpha = alpha
-        self.on_failure = on_failure
+        self.on_item = on_item
         self.failures: list[ItemFailure] = []
 
     def __iter__(self) -> "Iterator[tuple[str, Medium]]":
@@ -283,15 +301,15 @@ class _Media:
             except (VqkitError, OSError, MemoryError) as error:
                 failure = ItemFailure(source.name, type(error).__name__, explain(error))
                 self.failures.append(failure)
-                self.on_failure(failure)
+                self.on_item(failure)
             else:
                 yield source.name, medium
 
-    def first(self, count: int | None) -> "Iterator[tuple[str, Medium]]":
-        """The first of those that could be read, or all, once more."""
-        failed = {failure.name for failure in self.failures}
-        again = (s for s in self.sources if s.path is not None and s.name not in failed)
-        for source in itertools.islice(again, count):
+    def again(self, report: "Report", count: int | None) -> "Iterator[tuple[str, Medium]]":
+        """The first of those that were evaluated, or all, once more."""
+        names = {item.name for item in report.items}
+        sources = (s for s in self.sources if s.path is not None and s.name in names)
+        for source in itertools.islice(sources, count):
             yield source.name, self._read(source)
 
     def sound(self, name: str) -> "Audio":

@@ -31,7 +31,6 @@ class _SoundCodec(ReferenceCodec):
             next higher one and back.
         bitrates_bps: The usual settings.
         range_bps: The least and the largest.
-        delay_samples: By how much what is decoded lags behind at the codec's rate.
     """
 
     kind = SOUNDS
@@ -44,14 +43,12 @@ class _SoundCodec(ReferenceCodec):
         rates_hz: Sequence[int],
         bitrates_bps: tuple[int, ...],
         range_bps: tuple[int, int],
-        delay_samples: int = 0,
     ) -> None:
         self.name = name
         self.title = title
         self.rates_hz = rates_hz
         self.default_settings = bitrates_bps
         self.settings_range = range_bps
-        self.delay_samples = delay_samples
 
     def label(self, setting: int) -> str:
         """The bitrate that is asked for."""
@@ -69,14 +66,26 @@ class _SoundCodec(ReferenceCodec):
         data, decoded = self._coded(
             resample(medium.samples.cpu(), rate_hz, codec_hz), codec_hz, setting
         )
-        sound = resample(decoded[:, self.delay_samples :], codec_hz, rate_hz)[:, :num_samples]
+        sound = resample(decoded, codec_hz, rate_hz)[:, :num_samples]
         return len(data), F.pad(sound, (0, num_samples - sound.shape[-1])).clamp(-1, 1)
 
     def _coded(self, samples: Tensor, rate_hz: int, bitrate_bps: int) -> tuple[bytes, Tensor]:
-        """The file and what is in it, at the same rate."""
+        """The file and what is in it, at the same rate and without delay."""
         file = io.BytesIO()
         write_audio(samples, file, rate_hz, format=self.name, bitrate_bps=bitrate_bps)
         return file.getvalue(), read_audio(file.getvalue()).samples
+
+
+class _Mp3Codec(_SoundCodec):
+    """MP3; below about 64 kbit/s its frames are too small for the header that tells the delay."""
+
+    # Of LAME (576) and of a decoder (529).
+    _DELAY_SAMPLES = 1105
+
+    def _coded(self, samples: Tensor, rate_hz: int, bitrate_bps: int) -> tuple[bytes, Tensor]:
+        data, decoded = super()._coded(samples, rate_hz, bitrate_bps)
+        is_told = decoded.shape[-1] == samples.shape[-1]
+        return data, decoded if is_told else decoded[:, self._DELAY_SAMPLES :]
 
 
 class _AmrCodec(_SoundCodec):
@@ -84,6 +93,7 @@ class _AmrCodec(_SoundCodec):
 
     _ENCODER = "libopencore_amrnb"
     _FRAME_SAMPLES = 160
+    _DELAY_SAMPLES = 40
 
     def _coded(self, samples: Tensor, rate_hz: int, bitrate_bps: int) -> tuple[bytes, Tensor]:
         mono = samples.mean(dim=0, keepdim=True).clamp(-1, 1)
@@ -91,7 +101,7 @@ class _AmrCodec(_SoundCodec):
         with load_av().open(io.BytesIO(data), format="amr") as container:
             blocks = [frame.to_ndarray().reshape(1, -1) for frame in container.decode(audio=0)]
         values = torch.from_numpy(np.concatenate(blocks, axis=1).astype(np.float32))
-        return data, values.expand(len(samples), -1)
+        return data, values[:, self._DELAY_SAMPLES :].expand(len(samples), -1)
 
     def _encoded(self, mono: Tensor, rate_hz: int, bitrate_bps: int) -> bytes:
         file = io.BytesIO()
@@ -129,14 +139,12 @@ OPUS = _SoundCodec(
     bitrates_bps=(6000, 9000, 12_000, 16_000, 24_000),
     range_bps=(6000, 256_000),
 )
-MP3 = _SoundCodec(
+MP3 = _Mp3Codec(
     "mp3",
     "MP3",
     rates_hz=(16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
     bitrates_bps=(32_000, 48_000, 64_000),
     range_bps=(8000, 320_000),
-    # Of LAME (576) and of a decoder (529): libsndfile writes no header that would tell.
-    delay_samples=1105,
 )
 AMR = _AmrCodec(
     "amr",
@@ -144,5 +152,4 @@ AMR = _AmrCodec(
     rates_hz=(8000,),
     bitrates_bps=(4750, 6700, 12_200),
     range_bps=(4750, 12_200),
-    delay_samples=40,
 )
