@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.train_report import write_reports
 from vqkit.errors import ConfigError, VqkitError
 from vqkit.paths import config_dir, recipe_dir
 
@@ -106,7 +107,6 @@ def _train(config: "DictConfig") -> int:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from vqkit.cli.train_report import measure
     from vqkit.training import StopOnInterrupt, make_trainer, seed_everything
 
     # Lightning announces the hardware and advertises; what matters is said below.
@@ -135,7 +135,7 @@ def _train(config: "DictConfig") -> int:
         tokenizer.save_pretrained(output / "model")
         _say(f"model in {output / 'model'} ({training.step} steps)")
         if config.evaluation.enabled and not interrupted:
-            measure(config, tokenizer, data, output)
+            write_reports(config.evaluation, tokenizer, data, output)
     return 130 if interrupted else 0
 
 
