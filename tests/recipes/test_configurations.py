@@ -19,7 +19,16 @@ from vqkit.training import seed_everything
 
 CONFIGS = sorted(config_dir().rglob("*.yaml"))
 RECIPES = sorted(str(p.parent.relative_to(recipe_dir())) for p in recipe_dir().rglob("recipe.yaml"))
-FACADES = ("quantizers", "nets", "losses", "tokenizers", "data", "training", "evaluation")
+FACADES = (
+    "quantizers",
+    "nets",
+    "losses",
+    "metrics",
+    "tokenizers",
+    "data",
+    "training",
+    "evaluation",
+)
 
 # Perceptual weights are the user's to fetch; their structure does not depend on the values.
 RANDOM_LPIPS = [
@@ -48,11 +57,13 @@ def test_every_file_is_seen():
         "discriminator",
         "encoder",
         "evaluation",
+        "frontend",
         "logger",
         "loss",
         "optimizer",
         "quantizer",
         "trainer",
+        "validation",
     }
     assert len(CONFIGS) == 88
     assert RECIPES == ["image/quickstart", "image/vqgan", "image/vqgan-small"]

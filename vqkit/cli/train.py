@@ -126,7 +126,10 @@ def _train(config: "DictConfig") -> int:
         torch.set_num_threads(num_threads)
     trainer = make_trainer(callbacks=callbacks, logger=loggers, **settings)
     num_parameters = sum(p.numel() for p in training.tokenizer.parameters())
-    _say(f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} {data.train.kind}")
+    _say(
+        f"{config.name}: {num_parameters / 1e6:.2f} M parameters, {len(data.train)} "
+        f"{data.train.kind}"
+    )
     _say(f"output in {output}")
     trainer.fit(training, datamodule=data, ckpt_path=config.resume, weights_only=True)
     interrupted = any(isinstance(c, StopOnInterrupt) and c.interrupted for c in callbacks)

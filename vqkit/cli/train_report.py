@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from vqkit.evaluation import Quality, Report
+    from vqkit.evaluation import Medium, Quality, Report
     from vqkit.tokenizers import Tokenizer
 
 __all__ = ["write_reports"]
@@ -35,15 +35,17 @@ def write_reports(settings: "DictConfig", tokenizer: "Tokenizer", data: Any, out
     from vqkit.evaluation import evaluate, save_pictures
 
     quality: Quality = instantiate(settings.quality, _convert_="all")
-    items = quality.kind.items
     if data.validation is not None:
-        held_out = list(itertools.islice(data.validation.items(), settings.max_items))
+        items = itertools.islice(data.validation.items(), settings.max_items)
+        held_out = [(name, _medium(item, tokenizer)) for name, item in items]
         _report_held_out(settings, tokenizer, held_out, quality, output)
         if held_out:
             _round_trip(tokenizer, *held_out[0], quality, output)
-    trained_on = itertools.islice(data.train.items(), settings.max_train_items)
-    report = evaluate(tokenizer, trained_on, dataset=f"training {items}", quality=quality)
-    folder = output / f"training_{items}"
+    items = itertools.islice(data.train.items(), settings.max_train_items)
+    trained_on = ((name, _medium(item, tokenizer)) for name, item in items)
+    what = quality.kind.items
+    report = evaluate(tokenizer, trained_on, dataset=f"training {what}", quality=quality)
+    folder = output / f"training_{what}"
     report.save(folder)
     save_pictures(report, folder)
     _print_usage(report)
@@ -52,11 +54,17 @@ def write_reports(settings: "DictConfig", tokenizer: "Tokenizer", data: Any, out
 def _report_held_out(
     settings: "DictConfig",
     tokenizer: "Tokenizer",
-    held_out: "list[tuple[str, Tensor]]",
+    held_out: "list[tuple[str, Medium]]",
     quality: "Quality",
     output: Path,
 ) -> None:
-    from vqkit.evaluation import codec_reference, evaluate, save_pictures, text_summary
+    from vqkit.evaluation import (
+        codec_reference,
+        evaluate,
+        save_pictures,
+        save_spectrograms,
+        text_summary,
+    )
 
     dataset = f"held-out {quality.kind.items}"
     report = evaluate(tokenizer, held_out, dataset=dataset, quality=quality)
@@ -69,28 +77,22 @@ def _report_held_out(
     report.save(output)
     save_pictures(report, output)
     if quality.kind.modality == "audio":
-        _save_spectrograms(report, tokenizer, held_out, output)
+        sounds: dict[str, Any] = dict(held_out)
+        save_spectrograms(report, output, tokenizer, sounds.__getitem__)
     print(text_summary(report))
 
 
-def _save_spectrograms(
-    report: "Report", tokenizer: "Tokenizer", held_out: "list[tuple[str, Tensor]]", output: Path
-) -> None:
-    from vqkit.evaluation import save_spectrograms
-    from vqkit.media import Audio
-
-    sounds, rate_hz = dict(held_out), tokenizer.frontend.sample_rate_hz
-    assert rate_hz is not None, "of sounds"
-    save_spectrograms(report, output, tokenizer, lambda name: Audio(sounds[name], rate_hz))
-
-
 def _round_trip(
-    tokenizer: "Tokenizer", name: str, item: "Tensor", quality: "Quality", output: Path
+    tokenizer: "Tokenizer", name: str, medium: "Medium", quality: "Quality", output: Path
 ) -> None:
     """Write one item as a token file, and what that decodes to."""
+    from torch import Tensor
+
     from vqkit.files import read_tokens, write_tokens
 
     file = output / f"{Path(name).stem}.vqt"
+    # At the rate of the model, as the data are.
+    item = medium if isinstance(medium, Tensor) else medium.samples
     write_tokens(tokenizer.encode([item]), file, overwrite=True)
     tokens = read_tokens(file)
     decoded = tokenizer.decode(tokens)[0]
@@ -99,12 +101,20 @@ def _round_trip(
     num_bytes = file.stat().st_size
     rate = rate_words(rate_facts(tokens.media[0], num_bytes))
     metric = quality.metrics[0]
-    value = quality.measure(name, decoded, item).values[metric.name]
+    value = quality.measure(name, decoded, medium).values[metric.name]
     score = "not defined" if value is None else f"{value:.{metric.digits}f}"
     print(
         f"{name}: {file} has {num_bytes} bytes = {rate}; {decoded_file} is decoded from it: "
         f"{metric.title} {score}"
     )
+
+
+def _medium(item: "Tensor", tokenizer: "Tokenizer") -> "Medium":
+    """An item of the training's data: a sound with its rate."""
+    from vqkit.media import Audio
+
+    rate_hz = tokenizer.frontend.sample_rate_hz
+    return item if rate_hz is None else Audio(item, rate_hz)
 
 
 def _print_usage(report: "Report") -> None:

@@ -1,5 +1,7 @@
 """What is measured on held-out media while a model trains."""
 
+from contextlib import suppress
+
 from torchmetrics import Metric
 
 from vqkit.errors import MissingExtraError
@@ -24,9 +26,7 @@ def sound_metrics(sample_rate_hz: int, channels: int = 1) -> dict[str, Metric]:
         "mel_distance": MelDistance(sample_rate_hz),
     }
     if channels == 1:
-        try:
+        # An extra: the training does not depend on it.
+        with suppress(MissingExtraError):
             metrics["stoi"] = STOI(sample_rate_hz)
-        except MissingExtraError:
-            # An extra: the training does not depend on it.
-            pass
     return metrics
