@@ -5,11 +5,12 @@ from vqkit.nets.dac import DACDecoder, DACEncoder, Snake
 from vqkit.nets.discriminator import (
     DiscriminatorEnsemble,
     DiscriminatorOutput,
+    FrozenDiscriminator,
     PeakNormalisation,
 )
 from vqkit.nets.fast import FastDecoder, FastEncoder
 from vqkit.nets.istft import ISTFTHead
-from vqkit.nets.mimi import MimiDecoder, MimiEncoder
+from vqkit.nets.mimi import MimiDecoder, MimiEncoder, mimi_decoder, mimi_encoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
 from vqkit.nets.seanet import SEANetDecoder, SEANetEncoder
@@ -31,6 +32,7 @@ __all__ = [
     "DiscriminatorOutput",
     "FastDecoder",
     "FastEncoder",
+    "FrozenDiscriminator",
     "ISTFTHead",
     "MimiDecoder",
     "MimiEncoder",
@@ -49,4 +51,6 @@ __all__ = [
     "VQGANDecoder",
     "VQGANEncoder",
     "VocosDecoder",
+    "mimi_decoder",
+    "mimi_encoder",
 ]

@@ -4,7 +4,7 @@ from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, ProgressBar, StopOnInterrupt
 from vqkit.training.examples import Pictures, Spectrograms
-from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
+from vqkit.training.learning_rate import Constant, Exponential, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
@@ -18,6 +18,7 @@ __all__ = [
     "Adversary",
     "Checkpoints",
     "Constant",
+    "Exponential",
     "LearningRate",
     "Optimization",
     "Pictures",
