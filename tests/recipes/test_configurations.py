@@ -67,7 +67,7 @@ def test_every_file_is_seen():
         "trainer",
         "validation",
     }
-    assert len(CONFIGS) == 88
+    assert len(CONFIGS) == 130
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert set(RECIPES) - set(IMAGE_RECIPES) == set(SOUND_RECIPES)
 

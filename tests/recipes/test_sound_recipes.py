@@ -61,7 +61,8 @@ SHRUNK = {
                           "quantizer.depth=4", "quantizer.level_dropout.choices=[2,4]"],
     "audio/dac-16k": [*SMALL_DAC, *SMALL_DAC_JUDGES],
     "audio/dac-24k": [*SMALL_DAC, *SMALL_DAC_JUDGES],
-    "audio/dac-44k": [*SMALL_DAC, *SMALL_DAC_JUDGES],
+    "audio/dac-44k": [*SMALL_DAC, *SMALL_DAC_JUDGES,
+                      "data.transform.steps.segment.num_samples=10240"],
     "audio/soundstream": [*SMALL_SEANET, *SMALL_BOOK, "discriminator.parts.scales.width=16",
                           "discriminator.parts.spectrum.width=2", "quantizer.depth=2"],
     "audio/wavtokenizer-75": [*SMALL_SEANET, "quantizer.codebook_size=16", *SMALL_VOCOS,
@@ -83,7 +84,7 @@ SHRUNK = {
     "audio/fsq-single": [*SMALL_SEANET, *SMALL_VOCOS, *SMALL_DAC_JUDGES,
                          "quantizer.inner.levels=[4,4]"],
 }  # fmt: skip
-QUICK = ["audio/encodec-small", "audio/quickstart"]
+QUICK = ["audio/encodec-small"]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +181,7 @@ def test_as_trained_wavtokenizer_has_judges_that_never_learn():
     assert not any(p.requires_grad for p in frozen.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "bits_per_second"),
     [("encodec-24k", 24_000), ("encodec-48k", 24_000), ("soundstream", 6000),
@@ -194,6 +196,12 @@ def test_the_rate_of_every_recipe_is_the_paper_s(recipe, bits_per_second):
         tokenizer = instantiate(config.tokenizer, _convert_="all")
     rate_hz = tokenizer.frontend.sample_rate_hz / tokenizer.stride[0]
     assert tokenizer.quantizer.bits_per_position * rate_hz == pytest.approx(bits_per_second)
+
+
+def test_quickstart_takes_files():
+    config = composed("recipe=audio/quickstart", "data=audio_folder", "data.train.path=x")
+    assert set(config.data.train) == {"_target_", "path", "sample_rate_hz", "channels"}
+    assert config.data.train.sample_rate_hz == config.frontend.sample_rate_hz
 
 
 def test_encodec_draws_its_bandwidths_per_batch():
