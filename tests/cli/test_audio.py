@@ -134,8 +134,8 @@ def test_reconstruct_tells_quality_and_rate(
     assert ran.status == 0
     first, second, silent, mean = ran.out.splitlines()
     assert "talk.flac: " in first
-    assert " dB, " in second
-    assert silent.startswith(f"{tmp_path / 'silence.wav'}: silent, ")
+    assert " dB, mel distance " in second
+    assert silent.startswith(f"{tmp_path / 'silence.wav'}: silent, mel distance ")
     assert mean.endswith("kbit/s")
     assert (tmp_path / "out" / "song.wav").exists()
 
@@ -180,8 +180,6 @@ def test_pictures_and_sounds_do_not_mix(
     ran = run("encode", sounds / "talk.flac", "-m", model, "-o", tmp_path / "talk.wav")
     assert ran.status == 2
     assert "got a sound's" in ran.err
-    ran = run("evaluate", sounds, "-m", model, "--output-dir", tmp_path / "report")
-    assert ran.status != 0
 
 
 def test_convert(run: Run, tmp_path: Path) -> None:

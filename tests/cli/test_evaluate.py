@@ -38,7 +38,7 @@ def test_json_limit_name_and_reference(run: Run, model: Path, photos: Path, tmp_
     document = ran.document
     assert document == json.loads((tmp_path / "out" / "report.json").read_text())
     assert document["dataset"]["name"] == "two photos"
-    assert [row["name"] for row in document["images"]] == [
+    assert [row["name"] for row in document["items"]] == [
         str(photos / n) for n in ("a.png", "b.png")
     ]
 
@@ -69,4 +69,4 @@ def test_lpips_without_weights_is_a_note_in_the_report(
     options = ("-m", model, "--trust", "tests", "--output-dir", "out", "-q", "--lpips")
     ran = run("evaluate", photos / "a.png", *options)
     assert ran.status == 0
-    assert "VGG16" in (Report.load("out").setting.lpips_reason or "")
+    assert "VGG16" in (Report.load("out").metrics["lpips"].reason or "")

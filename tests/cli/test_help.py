@@ -23,6 +23,7 @@ VERBS = (
     "list",
     "prior",
     "reconstruct",
+    "report",
     "tables",
     "usage",
     "verify",

@@ -49,7 +49,7 @@ def example(path: Path) -> Quantizer:
 
 
 def test_every_configuration_is_seen():
-    assert len(CONFIGS) == 40
+    assert len(CONFIGS) == 44
 
 
 @pytest.mark.parametrize("check", quantizer_checks(), ids=lambda check: check.__name__)

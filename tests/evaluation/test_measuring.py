@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.stand_in import BlockMeans, pictures
 from vqkit.errors import ShapeError
-from vqkit.evaluation import ItemFailure, ItemResult, evaluate, measuring
+from vqkit.evaluation import ImageQuality, ItemFailure, ItemResult, evaluate, measuring
 from vqkit.files import dumps, loads, read_info
 from vqkit.metrics import ms_ssim, psnr, round_to_eight_bits, ssim
 from vqkit.tokenizers.tokens import Tokens
@@ -21,7 +21,9 @@ def images():
 
 @pytest.fixture(scope="module")
 def report(images):
-    return evaluate(BlockMeans(), images, dataset="synthetic", resize="none", crop="centre 40")
+    return evaluate(
+        BlockMeans(), images, dataset="synthetic", quality=ImageQuality(crop="centre 40")
+    )
 
 
 class TestRows:
@@ -33,13 +35,14 @@ class TestRows:
             target = round_to_eight_bits(image)[None]
             decoded = tokenizer.decode(tokenizer.encode([image]))[0]
             reconstruction = round_to_eight_bits(decoded)[None]
-            assert rows[name].psnr == psnr(reconstruction, target).item()
-            assert rows[name].ssim == ssim(reconstruction, target).item()
+            assert rows[name].scores["psnr"] == psnr(reconstruction, target).item()
+            assert rows[name].scores["ssim"] == ssim(reconstruction, target).item()
             is_large = min(image.shape[-2:]) >= 161
             expected = ms_ssim(reconstruction, target).item() if is_large else None
-            assert rows[name].ms_ssim == expected
-            assert rows[name].lpips is None
-            assert (rows[name].channels, rows[name].height, rows[name].width) == image.shape
+            assert rows[name].scores["ms_ssim"] == expected
+            assert rows[name].scores["lpips"] is None
+            sizes = (rows[name].size[side] for side in ("channels", "height", "width"))
+            assert tuple(sizes) == image.shape
 
     def test_rate_is_that_of_the_file(self, images, report):
         tokenizer = BlockMeans()
@@ -53,7 +56,7 @@ class TestRows:
             assert rows[name].num_tokens == tokens.num_tokens
             assert rows[name].nominal_bits == pytest.approx(tokens.num_tokens * math.log2(20))
             pixels = image.shape[-1] * image.shape[-2]
-            assert rows[name].actual_bits_per_pixel == 8 * len(data) / pixels
+            assert rows[name].actual_rate == 8 * len(data) / pixels
 
     def test_codes_are_counted_per_codebook(self, images, report):
         codes = [Counter(), Counter(), Counter()]
@@ -181,15 +184,15 @@ class TestSizes:
     def test_odd_sizes_are_measured_where_they_can_be(self, size):
         report = evaluate(BlockMeans(), pictures(1, height=size[0], width=size[1]), dataset="odd")
         assert report.failures == ()
-        assert (report.items[0].ssim is None) == (min(size) < 11)
-        assert report.items[0].ms_ssim is None
+        assert (report.items[0].scores["ssim"] is None) == (min(size) < 11)
+        assert report.items[0].scores["ms_ssim"] is None
         assert report.metrics["ms_ssim"].num_skipped == 1
         assert max(report.pictures[0].original.shape) <= 480
 
     def test_no_image_at_all(self):
         report = evaluate(BlockMeans(), [], dataset="empty")
         assert report.metrics["psnr"].mean is None
-        assert report.psnr_pooled is None
+        assert report.pooled["psnr"] is None
         assert [level.num_tokens for level in report.codebooks] == [0, 0, 0]
 
 
@@ -200,10 +203,12 @@ class TestPerceptual:
             assert torch.equal(target, round_to_eight_bits(target))
             return (reconstruction - target).abs().mean()
 
-        report = evaluate(BlockMeans(), pictures(2), dataset="synthetic", lpips=distance)
+        report = evaluate(
+            BlockMeans(), pictures(2), dataset="synthetic", quality=ImageQuality(distance)
+        )
         assert 0 < report.metrics["lpips"].mean < 1
-        assert report.setting.lpips == "distance"
-        assert report.setting.lpips_reason is None
+        assert report.setting.metrics[-1].definition == "distance"
+        assert report.setting.metrics[-1].reason is None
 
     def test_picture_too_small_for_it_is_skipped(self):
         def distance(reconstruction, target):
@@ -212,7 +217,7 @@ class TestPerceptual:
             return torch.tensor(0.5)
 
         images = [*pictures(1), ("small", torch.zeros(3, 12, 12))]
-        report = evaluate(BlockMeans(), images, dataset="synthetic", lpips=distance)
+        report = evaluate(BlockMeans(), images, dataset="synthetic", quality=ImageQuality(distance))
         assert (report.metrics["lpips"].count, report.metrics["lpips"].num_skipped) == (1, 1)
         assert report.failures == ()
 
@@ -223,17 +228,24 @@ class TestPerceptual:
             def forward(self, reconstruction, target):
                 return torch.tensor(0.25)
 
-        report = evaluate(BlockMeans(), pictures(1), dataset="synthetic", lpips=LPIPS())
-        assert report.setting.lpips == "LPIPS(backbone=pretrained, heads=pretrained)"
+        report = evaluate(
+            BlockMeans(), pictures(1), dataset="synthetic", quality=ImageQuality(LPIPS())
+        )
+        assert (
+            report.setting.metrics[-1].definition == "LPIPS(backbone=pretrained, heads=pretrained)"
+        )
 
     @pytest.mark.parametrize(
-        ("lpips", "reason"),
-        [(None, "no perceptual metric was given"), ("weights absent", "weights absent")],
+        ("quality", "reason"),
+        [
+            (None, "no perceptual metric was given"),
+            (ImageQuality("weights absent"), "weights absent"),
+        ],
     )
-    def test_without_it_the_report_says_why(self, lpips, reason):
-        report = evaluate(BlockMeans(), pictures(1), dataset="synthetic", lpips=lpips)
+    def test_without_it_the_report_says_why(self, quality, reason):
+        report = evaluate(BlockMeans(), pictures(1), dataset="synthetic", quality=quality)
         assert report.metrics["lpips"].reason == reason
-        assert report.items[0].lpips is None
+        assert report.items[0].scores["lpips"] is None
 
 
 class TestPictures:

@@ -52,7 +52,7 @@ def contains(picture: np.ndarray, part: np.ndarray) -> bool:
 class TestSaving:
     def test_writes_three_small_files(self, report, tmp_path):
         curve = codec_reference(pictures(3), "jpeg", [10, 90])
-        paths = save_pictures(report, tmp_path / "new", [curve])
+        paths = save_pictures(replace(report, references=(curve,)), tmp_path / "new")
         pyplot = sys.modules.get("matplotlib.pyplot")  # others may have loaded it
         assert pyplot is None or not pyplot.get_fignums()
         assert [path.name for path in paths] == [
@@ -166,15 +166,15 @@ class TestUsage:
 class TestRateQuality:
     def test_shows_every_image_the_set_and_the_codecs(self, report):
         curve = codec_reference(pictures(3), "webp", [5, 50])
-        axes = rate_quality_figure(report, [curve]).axes[0]
+        axes = rate_quality_figure(replace(report, references=(curve,))).axes[0]
         points = axes.collections[0].get_offsets()
-        expected = [[item.actual_bits_per_pixel, item.psnr] for item in report.items]
+        expected = [[item.actual_rate, item.scores["psnr"]] for item in report.items]
         assert np.allclose(points, expected)
         codec = next(x for x in axes.lines if str(x.get_label()).startswith("WebP")).get_data()
-        assert np.allclose(codec[0], [point.bits_per_pixel for point in curve.points])
-        assert np.allclose(codec[1], [point.psnr for point in curve.points])
+        assert np.allclose(codec[0], [point.rate for point in curve.points])
+        assert np.allclose(codec[1], [point.metrics["psnr"].mean for point in curve.points])
         mean = next(line for line in axes.lines if line.get_marker() == "D").get_data()
-        expected = [report.rate.actual_bits_per_pixel, report.metrics["psnr"].mean]
+        expected = [report.rate.actual_rate, report.metrics["psnr"].mean]
         assert np.allclose(np.ravel(mean), expected)
 
     def test_one_image(self):
@@ -183,7 +183,7 @@ class TestRateQuality:
 
     def test_many_curves(self, report):
         curve = codec_reference(pictures(1), "jpeg", [5, 50])
-        axes = rate_quality_figure(report, [curve] * 6).axes[0]
+        axes = rate_quality_figure(replace(report, references=(curve,) * 6)).axes[0]
         assert sum(str(line.get_label()).startswith("JPEG") for line in axes.lines) == 6
 
     def test_without_images(self):

@@ -39,5 +39,5 @@ def test_two_ranks_equal_one(tmp_path: Path):
         assert shared.environment.num_processes == 2
         alone = without_times(Report.load(tmp_path / f"alone {rank}"))
         assert [failure["name"] for failure in alone["failures"]] == ["bad.png"]
-        assert alone["images"] == whole["images"]
+        assert alone["items"] == whole["items"]
         assert alone["codebooks"] == whole["codebooks"]

@@ -21,8 +21,8 @@ def without_times(report: Report) -> dict:
     content["environment"] = {
         k: v for k, v in content["environment"].items() if k not in ("date", "num_processes")
     }
-    content["images"] = [
-        {k: v for k, v in row.items() if k not in TIMES} for row in content["images"]
+    content["items"] = [
+        {k: v for k, v in row.items() if k not in TIMES} for row in content["items"]
     ]
     return content
 
@@ -39,26 +39,35 @@ class TestContent:
         assert list(content) == [
             "format",
             "version",
+            "modality",
             "dataset",
             "tokenizer",
-            "lpips",
+            "quality",
             "environment",
             "definitions",
+            "measured",
             "metrics",
-            "psnr_pooled",
+            "pooled",
             "rate",
             "codebooks",
+            "levels",
+            "references",
             "time",
-            "images",
+            "items",
             "failures",
         ]
+        assert content["modality"] == "image"
         assert content["dataset"] == {
             "name": "synthetic",
-            "num_images": 5,
+            "digest": report.digest,
+            "num_items": 5,
             "num_failures": 1,
+        }
+        assert content["quality"] == {
+            "value_range": [-1, 1],
+            "bits": 8,
             "resize": "none",
             "crop": "none",
-            "pixel_range": [-1, 1],
         }
         assert content["tokenizer"]["name"] == "test/block-means"
         assert set(content["environment"]["versions"]) == {
@@ -84,32 +93,22 @@ class TestContent:
         assert content["codebooks"]["levels"][0]["uniform_usage"] == pytest.approx(1)
 
     def test_means_are_those_of_the_rows(self, report):
-        rows = report.to_dict()["images"]
-        mean = math.fsum(row["psnr"] for row in rows) / 5
+        rows = report.to_dict()["items"]
+        mean = math.fsum(row["scores"]["psnr"] for row in rows) / 5
         assert report.metrics["psnr"].mean == mean
         assert report.metrics["ssim"].count == 4
         assert report.metrics["ssim"].num_skipped == 1
 
     def test_pooled_numbers_are_ratios_of_sums(self, report):
-        errors = sum(item.mean_squared_error * item.num_pixels for item in report.items)
+        errors = sum(item.scores["mean_squared_error"] * item.extent for item in report.items)
         pixels = 4 * 40 * 52 + 1
         expected = 10 * math.log10(4 / (errors / pixels))
-        assert report.psnr_pooled == pytest.approx(expected, rel=1e-12)
+        assert report.pooled["psnr"] == pytest.approx(expected, rel=1e-12)
         sizes = sum(item.size_bytes for item in report.items)
-        assert report.rate.actual_bits_per_pixel == 8 * sizes / pixels
+        assert report.rate.actual_rate == 8 * sizes / pixels
         rate = report.to_dict()["rate"]
         assert 0 < rate["entropy_bits_per_pixel"] <= rate["nominal_bits_per_pixel"]
         assert rate["entropy_bits"] == sum(item.entropy_bits for item in report.items)
-
-    def test_reports_from_before_entropy_was_counted_are_read(self, report, tmp_path):
-        content = report.to_dict()
-        for row in content["images"]:
-            del row["entropy_bits"], row["entropy_bits_per_pixel"]
-        (tmp_path / "report.json").write_text(json.dumps(content))
-        older = Report.load(tmp_path)
-        assert older.entropy_bits is None
-        assert older.metrics["entropy_bits_per_pixel"].count == 0
-        assert older.to_dict()["rate"]["entropy_bits_per_pixel"] is None
 
     def test_every_number_is_finite_or_null(self):
         empty = evaluate(BlockMeans(), [], dataset="empty")
@@ -163,7 +162,7 @@ class TestFiles:
     def test_later_version_is_named(self, report, tmp_path):
         content = {**report.to_dict(), "version": 7}
         (tmp_path / "report.json").write_text(json.dumps(content))
-        with pytest.raises(ConfigError, match="expected version 1, got 7"):
+        with pytest.raises(ConfigError, match="expected version 2, got 7"):
             Report.load(tmp_path)
 
     def test_missing_file_is_named(self, tmp_path):
@@ -218,11 +217,12 @@ class TestText:
         text = text_summary(report)
         for expected in (
             "test/block-means",
-            "synthetic: 5 images, 1 failed; resize none, crop none",
+            f"synthetic ({report.digest}): 5 images, 1 failed",
+            "resize none, crop none",
             f"{report.metrics['psnr'].mean:.2f}",
             "1 too small",
             "no perceptual metric was given",
-            f"{report.rate.actual_bits_per_pixel:.4f} bits per pixel",
+            f"{report.rate.actual_rate:.4f} bits per pixel",
             f"torch {report.environment.versions['torch']}",
             "grey.png: ShapeError: Encoding failed",
         ):
@@ -248,6 +248,6 @@ def test_perfect_reconstruction_is_capped():
     # One level, whose middle is 0, and pictures of that value.
     images = [("flat", torch.zeros(3, 12, 12))]
     report = evaluate(BlockMeans(num_levels=1), images, dataset="flat")
-    assert report.psnr_pooled == report.metrics["psnr"].mean == 100
+    assert report.pooled["psnr"] == report.metrics["psnr"].mean == 100
     assert report.rate.nominal_bits == 0
     assert report.to_dict()["codebooks"]["bitrate_efficiency"] == 1

@@ -13,6 +13,7 @@ from vqkit.metrics import (
     speech,
     speech_metric,
     transcripts,
+    visqol,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "audio_metrics.md"
@@ -25,6 +26,7 @@ MODULES = [
     speech,
     speech_metric,
     transcripts,
+    visqol,
 ]
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vqkit.data import ImageDataModule, RandomCrop
 from vqkit.data.source import ImageSource
 from vqkit.losses import L1, AdversarialSchedule
+from vqkit.metrics import PSNR
 from vqkit.nets import PatchDiscriminator
 from vqkit.quantizers import EMA, KMeans, Quantizer, ReplaceUnused, VectorQuantizer
 from vqkit.tokenizers import ImageFrontend, Tokenizer
@@ -97,6 +98,7 @@ def training(max_steps: int, *, gan: bool = True, **options) -> TokenizerTrainin
         "optimization": optimization(),
         "log_every": 2,
         "adversary": adversary() if gan else None,
+        "validation": {"psnr_db": PSNR()},
         **options,
     }
     return TokenizerTraining(

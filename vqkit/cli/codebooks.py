@@ -10,7 +10,7 @@ from vqkit.errors import ShapeError
 if TYPE_CHECKING:
     from vqkit.tokenizers import Tokenizer
 
-__all__ = ["num_codebooks"]
+__all__ = ["check_codebooks", "num_codebooks"]
 
 
 def num_codebooks(tokenizer: "Tokenizer", arguments: argparse.Namespace) -> int | None:
@@ -22,7 +22,7 @@ def num_codebooks(tokenizer: "Tokenizer", arguments: argparse.Namespace) -> int 
     count: int | None = arguments.codebooks
     if arguments.bitrate is not None:
         count = _within(tokenizer, arguments.bitrate)
-    _check_codebooks(tokenizer, count)
+    check_codebooks(tokenizer, count)
     return count
 
 
@@ -45,7 +45,7 @@ def _within(tokenizer: "Tokenizer", kilobits_per_second: float) -> int:
     return count
 
 
-def _check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
+def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
     """Refuse a number of codebooks that the tokenizer cannot decode from.
 
     Raises:

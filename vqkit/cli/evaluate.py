@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqkit.cli.codebooks import check_codebooks
 from vqkit.cli.console import Console, explain, named_reason, printable
 from vqkit.cli.exit_status import ExitStatus
 from vqkit.cli.media import finder_of, read_media
@@ -20,19 +21,27 @@ from vqkit.cli.options import (
     positive,
 )
 from vqkit.cli.progress import progress_bar
+from vqkit.cli.scorers import metrics_of_user
 from vqkit.cli.sources import Source, expand
 from vqkit.cli.usage_error import UsageError
-from vqkit.errors import ConfigError, MissingExtraError, VqkitError
+from vqkit.errors import MissingExtraError, VqkitError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vqkit.evaluation import ItemFailure, ItemResult, PerceptualMetric
+    from vqkit.evaluation import (
+        ItemFailure,
+        ItemResult,
+        Medium,
+        PerceptualMetric,
+        Quality,
+        Report,
+    )
+    from vqkit.media import Audio
     from vqkit.tokenizers import Tokenizer
 
 __all__ = ["add_parser", "run"]
 
-_REFERENCE_IMAGES = 8
+# Codecs of images are drawn for orientation alone; those of sounds are compared number by number.
+_REFERENCE_ITEMS = {"image": 8}
 _NO_LPIPS = "LPIPS was not asked for (--lpips)"
 
 
@@ -41,24 +50,35 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "evaluate",
         usage="vqkit evaluate MEDIA... -m MODEL --output-dir DIR [options]",
         help="measure quality, rate and codebook use of a model",
-        description="Measure a model on images: quality (PSNR, SSIM, MS-SSIM), bits per pixel "
-        "counted on the bytes of token files, use of the codebooks. Writes report.json and "
-        "pictures.",
+        description="Measure a model on images (PSNR, SSIM, MS-SSIM) or sounds (distances of "
+        "spectra, SI-SDR, PESQ, STOI ...): quality, bits counted on the bytes of token files, use "
+        "of the codebooks. Writes report.json and pictures.",
     )
-    add_media(parser, "image files")
-    parser.add_argument("--limit", type=positive, metavar="N", help="the first N images alone")
-    parser.add_argument("--dataset", metavar="NAME", help="what the report calls the images")
+    add_media(parser)
+    parser.add_argument("--limit", type=positive, metavar="N", help="the first N items alone")
+    parser.add_argument("--dataset", metavar="NAME", help="what the report calls the media")
     parser.add_argument(
-        "--lpips", action="store_true", help="measure LPIPS too; needs the weights of VGG16"
+        "--levels",
+        metavar="N,...",
+        help="measure the first N codebooks of a residual quantizer as well; or all",
     )
     parser.add_argument(
         "--reference",
-        choices=("jpeg", "webp"),
-        help=f"draw this codec beside the model, on the first {_REFERENCE_IMAGES} images",
+        action="append",
+        default=[],
+        metavar="CODEC[=N,...]",
+        help="measure a codec beside the model: jpeg or webp (at qualities N) on the first "
+        f"{_REFERENCE_ITEMS['image']} images, opus, mp3 or amr (at N kbit/s) on all sounds; may be "
+        "repeated",
     )
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--lpips", action="store_true", help="measure LPIPS too; needs the weights of VGG16"
+    )
+    _add_sound_options(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--output-dir", required=True, metavar="DIR", help="folder of the report")
     group.add_argument("-f", "--force", action="store_true", help="overwrite a report that exists")
@@ -66,14 +86,33 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     parser.set_defaults(run=run, verb="evaluate")
 
 
-def run(arguments: argparse.Namespace, console: Console) -> int:
-    from vqkit.evaluation import (
-        ItemFailure,
-        codec_reference,
-        evaluate,
-        save_pictures,
-        text_summary,
+def _add_sound_options(parser: Parser) -> None:
+    group = parser.add_argument_group("sounds")
+    group.add_argument(
+        "--metrics",
+        metavar="NAME,...",
+        help="what to measure: mel_distance, stft_distance, si_sdr, snr, pesq, stoi (the default), "
+        "waveform_l1, pesq_narrow, estoi, visqol_speech, visqol_audio; or all",
     )
+    group.add_argument(
+        "--scorer",
+        action="append",
+        default=[],
+        metavar="NAME=MODULE:OBJECT",
+        help="a model of yours that rates speech, e.g. utmos=my_models:utmos; may be repeated",
+    )
+    group.add_argument(
+        "--transcriber",
+        metavar="MODULE:OBJECT",
+        help="a recogniser of yours, for word error rates; with --transcripts",
+    )
+    group.add_argument(
+        "--transcripts", metavar="FILE", help="what is said: lines of a file's name and its words"
+    )
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    from vqkit.evaluation import evaluate, save_pictures, save_spectrograms, text_summary
     from vqkit.evaluation.report import REPORT_FILE
 
     folder = Path(arguments.output_dir)
@@ -81,89 +120,216 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             f"{str(folder / REPORT_FILE)!r} exists. Overwrite it with -f, or choose another folder."
         )
-    find, what = finder_of("image")
-    sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
-    sources = sources[: arguments.limit]
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
-    if tokenizer.frontend.modality != "image":
-        raise ConfigError(
-            f"Evaluating {tokenizer.name!r}: expected a tokenizer of images, got one of "
-            f"{tokenizer.frontend.modality}. This version evaluates images alone."
-        )
+    modality = tokenizer.frontend.modality
+    find, what = finder_of(modality)
+    sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
+    sources = sources[: arguments.limit]
+    quality = _quality(tokenizer, arguments, sources)
+    references = [_reference(text, modality) for text in arguments.reference]
+    levels = _levels(tokenizer, arguments.levels)
     with progress_bar(
         len(sources), "Evaluating", wanted=not arguments.no_progress and console.verbosity >= 0
     ) as advance:
-
-        def show(outcome: "ItemResult | ItemFailure") -> None:
-            advance()
-            if isinstance(outcome, ItemFailure):
-                console.error(named_reason(printable(outcome.name), printable(outcome.message)))
-
-        images = _Images(sources, tokenizer, arguments.alpha, show)
+        media = _Media(sources, tokenizer, arguments.alpha, _Watch(console, advance))
         report = evaluate(
             tokenizer,
-            images,
+            media,
             dataset=arguments.dataset or _common_name(arguments.media),
-            lpips=_lpips() if arguments.lpips else _NO_LPIPS,
+            quality=quality,
+            levels=levels,
             device=models.device,
             resources=models.resources_of(tokenizer),
-            on_item=show,
+            on_item=media.on_item,
         )
-    failures = sorted((*report.failures, *images.failures), key=lambda failure: failure.name)
+    failures = sorted((*report.failures, *media.failures), key=lambda failure: failure.name)
     report = dataclasses.replace(report, failures=tuple(failures))
-    references = []
-    if arguments.reference and report.items:
-        references = [codec_reference(images.first(_REFERENCE_IMAGES), arguments.reference)]
-    written = [report.save(folder), *save_pictures(report, folder, references)]
+    report, all_codecs = _with_references(report, references, media, quality, console)
+    written = [report.save(folder), *save_pictures(report, folder)]
+    if modality == "audio":
+        metric = quality.metrics[0].name
+        written += save_spectrograms(report, folder, tokenizer, media.sound, metric)
     if arguments.json:
         console.document(report.to_dict())
     else:
         console.data(text_summary(report))
     console.note(f"Wrote {', '.join(printable(str(file)) for file in written)}.")
-    return ExitStatus.SOME_FAILED if report.failures else ExitStatus.DONE
+    is_whole = all_codecs and not report.failures
+    return ExitStatus.DONE if is_whole else ExitStatus.SOME_FAILED
 
 
-class _Images:
-    """The images of a set, read as they are needed; those that cannot be read are remembered."""
+class _Watch:
+    """Moves the bar, and names what fails as it comes."""
+
+    def __init__(self, console: Console, advance: Callable[[], None]) -> None:
+        self.console = console
+        self.advance = advance
+
+    def __call__(self, outcome: "ItemResult | ItemFailure") -> None:
+        from vqkit.evaluation import ItemFailure
+
+        self.advance()
+        if isinstance(outcome, ItemFailure):
+            name, message = printable(outcome.name), printable(outcome.message)
+            self.console.error(named_reason(name, message))
+
+
+def _quality(
+    tokenizer: "Tokenizer", arguments: argparse.Namespace, sources: Sequence[Source]
+) -> "Quality":
+    """What to measure: what the options ask for, of the model's media.
+
+    Raises:
+        UsageError: Options of other media, or what they name is not there.
+    """
+    from vqkit.evaluation import (
+        DEFAULT_SOUND_METRICS,
+        SOUND_METRICS,
+        ImageQuality,
+        SoundQuality,
+        default_quality,
+    )
+
+    of_sounds = ("metrics", "scorer", "transcriber", "transcripts")
+    modality = tokenizer.frontend.modality
+    foreign = ("lpips",) if modality == "audio" else of_sounds
+    if given := [f"--{name}" for name in foreign if getattr(arguments, name)]:
+        raise UsageError(
+            f"{given[0]}: {tokenizer.name} is a tokenizer of {modality}. Leave it out."
+        )
+    if modality == "image":
+        return ImageQuality(_lpips() if arguments.lpips else _NO_LPIPS)
+    if modality != "audio":
+        return default_quality(tokenizer.spec)
+    names: Sequence[str] = DEFAULT_SOUND_METRICS
+    if arguments.metrics:
+        names = SOUND_METRICS if arguments.metrics == "all" else arguments.metrics.split(",")
+    added = metrics_of_user(arguments.scorer, arguments.transcriber, arguments.transcripts, sources)
+    assert tokenizer.spec.sample_rate_hz is not None
+    return SoundQuality(tokenizer.spec.sample_rate_hz, (*names, *added))
+
+
+def _levels(tokenizer: "Tokenizer", text: str | None) -> list[int]:
+    """The numbers of codebooks that ``--levels`` asks for.
+
+    Raises:
+        UsageError: The tokenizer cannot decode from so many.
+    """
+    if text is None:
+        return []
+    if text == "all":
+        levels = list(range(1, len(tokenizer.quantizer.codebook_sizes) + 1))
+    elif all(part.isdecimal() for part in text.split(",")):
+        levels = sorted({int(part) for part in text.split(",")})
+    else:
+        raise UsageError(f"--levels {text}: expected numbers with commas between, or all.")
+    for count in levels:
+        check_codebooks(tokenizer, count)
+    return levels
+
+
+def _reference(text: str, modality: str) -> tuple[str, list[int]]:
+    """A codec and its settings: qualities of pictures, bits per second of sounds.
+
+    Raises:
+        UsageError: There is no such codec of these media, or no such setting.
+    """
+    from vqkit.evaluation import REFERENCE_CODECS
+
+    name, _, numbers = text.partition("=")
+    known = [codec.name for codec in REFERENCE_CODECS.values() if codec.kind.modality == modality]
+    if name not in known:
+        raise UsageError(f"--reference {text}: expected one of {', '.join(known)}, got {name!r}.")
+    factor = 1000 if modality == "audio" else 1
+    least, largest = REFERENCE_CODECS[name].settings_range
+    try:
+        settings = [round(factor * float(part)) for part in numbers.split(",") if part]
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--reference {text}: expected CODEC=N,N with numbers.") from error
+    if not all(least <= setting <= largest for setting in settings):
+        raise UsageError(
+            f"--reference {text}: expected {least / factor:g} to {largest / factor:g}."
+        )
+    return name, settings
+
+
+def _with_references(
+    report: "Report",
+    references: Sequence[tuple[str, list[int]]],
+    media: "_Media",
+    quality: "Quality",
+    console: Console,
+) -> "tuple[Report, bool]":
+    """The report with the codecs that could be measured, and whether all could."""
+    from vqkit.evaluation import codec_reference
+
+    curves = []
+    wanted = references if report.items else []
+    for name, settings in wanted:
+        again = media.again(report, _REFERENCE_ITEMS.get(report.setting.modality))
+        try:
+            curves.append(codec_reference(again, name, settings, quality))
+        # The evaluation is worth its report without a codec too.
+        except (VqkitError, OSError) as error:
+            console.failure(error, name)
+    return dataclasses.replace(report, references=tuple(curves)), len(curves) == len(wanted)
+
+
+class _Media:
+    """The media of a set, read as they are needed; those that cannot be read are remembered."""
 
     def __init__(
         self,
         sources: Sequence[Source],
         tokenizer: "Tokenizer",
         alpha: str,
-        on_failure: "Callable[[ItemFailure], None]",
+        on_item: "Callable[[ItemResult | ItemFailure], None]",
     ) -> None:
         self.sources = sources
         self.tokenizer = tokenizer
         self.alpha = alpha
-        self.on_failure = on_failure
+        self.on_item = on_item
         self.failures: list[ItemFailure] = []
 
-    def __iter__(self) -> "Iterator[tuple[str, Tensor]]":
+    def __iter__(self) -> "Iterator[tuple[str, Medium]]":
         from vqkit.evaluation import ItemFailure
 
         for source in self.sources:
             try:
-                image = self._read(source)
+                medium = self._read(source)
             except (VqkitError, OSError, MemoryError) as error:
                 failure = ItemFailure(source.name, type(error).__name__, explain(error))
                 self.failures.append(failure)
-                self.on_failure(failure)
+                self.on_item(failure)
             else:
-                yield source.name, image
+                yield source.name, medium
 
-    def first(self, count: int) -> "Iterator[tuple[str, Tensor]]":
-        """The first of those that could be read, once more."""
-        failed = {failure.name for failure in self.failures}
-        again = (s for s in self.sources if s.path is not None and s.name not in failed)
-        for source in itertools.islice(again, count):
+    def again(self, report: "Report", count: int | None) -> "Iterator[tuple[str, Medium]]":
+        """The first of those that were evaluated, or all, once more."""
+        names = {item.name for item in report.items}
+        sources = (s for s in self.sources if s.path is not None and s.name in names)
+        for source in itertools.islice(sources, count):
             yield source.name, self._read(source)
 
-    def _read(self, source: Source) -> "Tensor":
+    def sound(self, name: str) -> "Audio":
+        """One of the sounds once more."""
+        from vqkit.media import Audio
+
+        (source,) = (source for source in self.sources if source.name == name)
+        medium = self._read(source)
+        assert isinstance(medium, Audio)
+        return medium
+
+    def _read(self, source: Source) -> "Medium":
+        from vqkit.media import Audio
+
         if source.problem:
             raise VqkitError(source.problem)
-        return read_media(source, self.tokenizer, self.alpha).tensor
+        media = read_media(source, self.tokenizer, self.alpha)
+        if media.sample_rate_hz is None:
+            return media.tensor
+        return Audio(media.tensor, media.sample_rate_hz)
 
 
 def _common_name(names: Sequence[str]) -> str:

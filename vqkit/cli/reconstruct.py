@@ -36,7 +36,11 @@ from vqkit.cli.usage_error import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vqkit.tokenizers import Tokenizer
+
 __all__ = ["add_parser", "run"]
+
+_SOUND_METRICS = ("si_sdr", "mel_distance")
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
@@ -45,8 +49,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         usage="vqkit reconstruct MEDIA... -m MODEL (--output-dir DIR | -o FILE) [options]",
         help="encode and decode at once, with quality and rate",
         description="Encode media, decode them from the bytes of their token files, and print for "
-        "each the quality (PSNR of the 8-bit pictures, SI-SDR of sounds, in dB) and the rate (of "
-        "the file).",
+        "each the quality (PSNR of the 8-bit pictures in dB; SI-SDR in dB and the mel distance of "
+        "sounds, at the rate of the model) and the rate (of the file).",
     )
     add_media(parser)
     add_audio_track_option(parser)
@@ -91,7 +95,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         data = dumps(tokens.first_codebooks(codebooks))
         decoded = tokenizer.decode(loads(data))[0].cpu()
         write_media(decoded, tokens.media[0], target, format)
-        facts = {**facts_of(read_info(data)), **_quality(decoded, media)}
+        facts = {
+            **facts_of(read_info(data)),
+            **_quality(decoded, media, tokenizer, job.source.name),
+        }
         if prints:
             console.data(
                 f"{printable(job.source.name)}: {_quality_words(facts)}, {rate_words(facts)}, "
@@ -104,7 +111,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "command": "reconstruct",
         "model": tokenizer.spec.to_dict(),
         "device": str(models.device),
-        **_mean_quality(outcome),
+        **{f"mean_{name}": value for name, value in _mean_quality(outcome).items()},
     }
     status = report(
         outcome,
@@ -114,30 +121,44 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         head=head if arguments.json else None,
     )
     if prints and outcome.num_done > 1:
-        mean = {name: value for name, value in head.items() if name.startswith("mean_")}
-        console.data(f"mean: {_quality_words(mean)}, {rate_words(outcome.rates())}")
+        words = _quality_words(_mean_quality(outcome))
+        console.data(f"mean: {words}, {rate_words(outcome.rates())}")
     return status
 
 
-def _quality(decoded: "Tensor", media: Media) -> dict[str, float | None]:
-    """How near a reconstruction is; None where silence leaves nothing to compare with."""
-    from vqkit.metrics import psnr, round_to_eight_bits, si_sdr
+def _quality(
+    decoded: "Tensor", media: Media, tokenizer: "Tokenizer", name: str
+) -> dict[str, float | None]:
+    """How near a reconstruction is; None where there is nothing to compare with."""
+    from vqkit.evaluation import SoundQuality
+    from vqkit.media import Audio
+    from vqkit.metrics import psnr, round_to_eight_bits
 
     if media.sample_rate_hz is None:
         pictures = round_to_eight_bits(decoded)[None], round_to_eight_bits(media.tensor)[None]
         return {"psnr": psnr(*pictures).item()}
-    if not media.tensor.any():
-        return {"si_sdr": None}
-    return {"si_sdr": si_sdr(decoded[None], media.tensor[None]).item()}
+    if not media.tensor.numel():
+        return dict.fromkeys(_SOUND_METRICS)
+    assert tokenizer.spec.sample_rate_hz is not None
+    measure = SoundQuality(tokenizer.spec.sample_rate_hz, _SOUND_METRICS).measure
+    return dict(measure(name, decoded, Audio(media.tensor, media.sample_rate_hz)).values)
 
 
 def _quality_words(facts: Mapping[str, Any]) -> str:
-    (value,) = (value for name, value in facts.items() if name.endswith(("psnr", "si_sdr")))
-    return "silent" if value is None else f"{value:.2f} dB"
+    """PSNR of a picture; of a sound the two numbers, or that it is silent."""
+    if "psnr" in facts:
+        return f"{facts['psnr']:.2f} dB"
+    ratio, distance = facts["si_sdr"], facts["mel_distance"]
+    words = "silent" if ratio is None else f"{ratio:.2f} dB"
+    return words if distance is None else f"{words}, mel distance {distance:.4f}"
 
 
 def _mean_quality(outcome: BatchOutcome) -> dict[str, float | None]:
+    """Over the items that have a value."""
     done = [item.facts for item in outcome.items if item.error is None]
-    name = "si_sdr" if done and "si_sdr" in done[0] else "psnr"
-    values = [facts[name] for facts in done if facts[name] is not None]
-    return {f"mean_{name}": sum(values) / len(values) if values else None}
+    names = [name for name in ("psnr", *_SOUND_METRICS) if done and name in done[0]]
+    means: dict[str, float | None] = {}
+    for name in names or ["psnr"]:
+        values = [facts[name] for facts in done if facts[name] is not None]
+        means[name] = sum(values) / len(values) if values else None
+    return means

@@ -1,20 +1,17 @@
 """``vqkit train``: compose a recipe with Hydra, train, export the model, measure it."""
 
-import itertools
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.train_report import write_reports
 from vqkit.errors import ConfigError, VqkitError
 from vqkit.paths import config_dir, recipe_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from vqkit.evaluation import Report
-    from vqkit.tokenizers import Tokenizer
 
 __all__ = ["find_recipe", "main", "to_hydra"]
 
@@ -150,59 +147,8 @@ def _train(config: "DictConfig") -> int:
         tokenizer.save_pretrained(output / "model")
         _say(f"model in {output / 'model'} ({training.step} steps)")
         if measures:
-            _measure(config, tokenizer, data, output)
+            write_reports(config.evaluation, tokenizer, data, output)
     return 130 if interrupted else 0
-
-
-def _measure(config: "DictConfig", tokenizer: "Tokenizer", data: Any, output: Path) -> None:
-    """Evaluate on the held-out images; write the first as a token file and decode it from there."""
-    from hydra.utils import instantiate
-
-    from vqkit.evaluation import codec_reference, evaluate, save_pictures, text_summary
-
-    settings = config.evaluation
-    lpips = instantiate(settings.lpips) if settings.lpips else "no LPIPS weights were configured"
-    if data.validation is not None:
-        held_out = list(itertools.islice(data.validation.items(), settings.max_images))
-        report = evaluate(tokenizer, held_out, dataset="held-out images", lpips=lpips)
-        report.save(output)
-        save_pictures(report, output, [codec_reference(held_out[:8], "webp")])
-        print(text_summary(report))
-        if held_out:
-            name, image = held_out[0]
-            _round_trip(tokenizer, name, image, output)
-    train = itertools.islice(data.train.items(), settings.max_train_images)
-    on_train = evaluate(tokenizer, train, dataset="training images", lpips=lpips)
-    on_train.save(output / "training_images")
-    save_pictures(on_train, output / "training_images")
-    _print_usage(on_train)
-
-
-def _round_trip(tokenizer: "Tokenizer", name: str, image: Any, output: Path) -> None:
-    from vqkit.files import read_tokens, write_tokens
-    from vqkit.media import write_image
-    from vqkit.metrics import psnr, round_to_eight_bits
-
-    stem = Path(name).stem
-    file = output / f"{stem}.vqt"
-    write_tokens(tokenizer.encode([image]), file, overwrite=True)
-    decoded = tokenizer.decode(read_tokens(file))[0]
-    write_image(decoded, output / f"{stem}.png", overwrite=True)
-    num_bytes, num_pixels = file.stat().st_size, image.shape[1] * image.shape[2]
-    quality = float(psnr(round_to_eight_bits(decoded)[None], image[None]))
-    print(
-        f"{name}: {file} has {num_bytes} bytes = {8 * num_bytes / num_pixels:.4f} bits per pixel; "
-        f"decoded from it: PSNR {quality:.2f} dB"
-    )
-
-
-def _print_usage(report: "Report") -> None:
-    for number, level in enumerate(report.codebooks):
-        print(
-            f"training images, codebook {number}: usage {level.usage:.1%} of {level.codebook_size} "
-            f"codes over {level.num_tokens} tokens (uniform: {level.uniform_usage:.1%}), "
-            f"perplexity {level.perplexity:.0f}"
-        )
 
 
 def _say(text: str) -> None:

@@ -1,11 +1,15 @@
 """Measure a tokenizer: quality, rate and codebook use, as a report with pictures."""
 
-from vqkit.evaluation.codecs import CodecCurve, CodecPoint, codec_reference
+from vqkit.evaluation.codecs import REFERENCE_CODECS, codec_reference
 from vqkit.evaluation.environment import Environment
-from vqkit.evaluation.health import CodebookHealthReport, HealthLimits, TableHealth
-from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
-from vqkit.evaluation.measuring import ImageTokenizer, PerceptualMetric, evaluate
-from vqkit.evaluation.pictures import save_pictures
+from vqkit.evaluation.expected import expected_document, unexpected
+from vqkit.evaluation.health import CodebookHealthReport, HealthLimits
+from vqkit.evaluation.image_quality import ImageQuality, PerceptualMetric
+from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult, Picture
+from vqkit.evaluation.measuring import MediaTokenizer, default_quality, evaluate
+from vqkit.evaluation.pictures import extremes, save_pictures, save_spectrograms
+from vqkit.evaluation.quality import Medium, Metric, Quality, Scores
+from vqkit.evaluation.rate_curve import RateCurve, RatePoint
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.recognition import (
     RecognisedItem,
@@ -14,38 +18,62 @@ from vqkit.evaluation.recognition import (
 )
 from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
+from vqkit.evaluation.sound_hooks import scorer_metric, word_error_metric
+from vqkit.evaluation.sound_metrics import SOUND_METRICS, SoundMetric, SoundPair, sound_metric
+from vqkit.evaluation.sound_quality import DEFAULT_SOUND_METRICS, SoundQuality
 from vqkit.evaluation.spectrogram import spectrogram_figure, spectrogram_png
 from vqkit.evaluation.statistics import MetricSummary, summarise
+from vqkit.evaluation.table_health import TableHealth
 from vqkit.evaluation.text import text_summary
 from vqkit.evaluation.usage import draw_usage, usage_figure
 
 __all__ = [
+    "DEFAULT_SOUND_METRICS",
+    "REFERENCE_CODECS",
+    "SOUND_METRICS",
     "CodebookHealthReport",
-    "CodecCurve",
-    "CodecPoint",
     "Environment",
     "HealthLimits",
-    "ImageTokenizer",
+    "ImageQuality",
     "ItemFailure",
     "ItemResult",
+    "LevelResult",
+    "MediaTokenizer",
+    "Medium",
+    "Metric",
     "MetricSummary",
     "PerceptualMetric",
     "Picture",
+    "Quality",
+    "RateCurve",
+    "RatePoint",
     "RecognisedItem",
     "RecognitionReport",
     "Report",
+    "Scores",
     "Setting",
+    "SoundMetric",
+    "SoundPair",
+    "SoundQuality",
     "TableHealth",
     "codec_reference",
+    "default_quality",
     "draw_usage",
     "evaluate",
     "evaluate_recognition",
+    "expected_document",
+    "extremes",
     "rate_quality_figure",
     "reconstruction_figure",
     "save_pictures",
+    "save_spectrograms",
+    "scorer_metric",
+    "sound_metric",
     "spectrogram_figure",
     "spectrogram_png",
     "summarise",
     "text_summary",
+    "unexpected",
     "usage_figure",
+    "word_error_metric",
 ]

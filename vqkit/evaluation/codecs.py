@@ -1,119 +1,102 @@
-"""What classical image codecs reach on the same images, for comparison."""
+"""What codecs of others reach on the same media, for comparison."""
 
-import io
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from vqkit.errors import ConfigError
+from vqkit.evaluation.image_codecs import JPEG, WEBP
+from vqkit.evaluation.image_quality import ImageQuality
+from vqkit.evaluation.media_kind import SOUNDS
+from vqkit.evaluation.quality import Medium, Quality
+from vqkit.evaluation.rate_curve import RateCurve, RatePoint
+from vqkit.evaluation.reference_codec import ReferenceCodec
+from vqkit.evaluation.sound_codecs import AMR, MP3, OPUS
+from vqkit.media import Audio
 
-from vqkit.errors import ConfigError, MediaError
-from vqkit.metrics.image import psnr, round_to_eight_bits
+__all__ = ["REFERENCE_CODECS", "codec_reference"]
 
-__all__ = ["CodecCurve", "CodecPoint", "codec_reference"]
-
-Codec = Literal["jpeg", "webp"]
-
-# The encoders' best effort; JPEG subsamples the colour as it does by default.
-_SETTINGS: dict[str, dict[str, Any]] = {"jpeg": {"optimize": True}, "webp": {"method": 6}}
-DEFAULT_QUALITIES = (1, 5, 10, 20, 35, 50, 70, 90)
-
-
-@dataclass(frozen=True)
-class CodecPoint:
-    """A codec at one quality setting over all images."""
-
-    quality: int
-    bits_per_pixel: float
-    """Bits of all files over pixels of all images."""
-    psnr: float
-    """Mean over images, in dB."""
-
-
-@dataclass(frozen=True)
-class CodecCurve:
-    """A codec at several quality settings."""
-
-    codec: str
-    points: tuple[CodecPoint, ...]
-    num_images: int
+REFERENCE_CODECS = {codec.name: codec for codec in (JPEG, WEBP, OPUS, MP3, AMR)}
+"""By name: JPEG and WebP of images, Opus, MP3 and AMR of sounds."""
 
 
 def codec_reference(
-    images: Iterable[tuple[str, Tensor]],
-    codec: Codec = "webp",
-    qualities: Sequence[int] = DEFAULT_QUALITIES,
-) -> CodecCurve:
-    """Rate and quality of Pillow's JPEG or WebP on images, measured as ``evaluate`` measures.
+    media: Iterable[tuple[str, Medium]],
+    codec: str = "webp",
+    settings: Sequence[int] = (),
+    quality: Quality | None = None,
+) -> RateCurve:
+    """Rate and quality of a codec on media, measured as ``evaluate`` measures.
 
     Args:
-        images: names and images ``[1 or 3 channels, height, width]`` in [-1, 1], as for
+        media: names and images ``[1 or 3 channels, height, width]`` in [-1, 1], or sounds, as for
             ``evaluate``.
-        codec: "jpeg" or "webp", at the encoder's best effort.
-        qualities: settings from 0 (smallest) to 100.
+        codec: "jpeg" or "webp" at the encoder's best effort; "opus", "mp3" or "amr".
+        settings: qualities from 0 to 100, or bits per second; by default a few of them.
+        quality: what is measured; of images the usual metrics by default, of sounds to be given.
 
     Raises:
-        ConfigError: there is no image, or the codec or a quality is unknown.
-        MediaError: the codec cannot hold an image.
+        ConfigError: there is no item, or the codec or a setting is unknown.
+        MediaError: the codec cannot hold an item.
+        MissingExtraError: its encoder is not here.
 
     Example:
+        >>> import torch
         >>> curve = codec_reference([("grey", torch.zeros(3, 16, 16))], "jpeg", [50])
-        >>> curve.points[0].quality, curve.points[0].psnr > 40
-        (50, True)
+        >>> curve.points[0].label, curve.points[0].metrics["psnr"].mean > 40
+        ('quality 50', True)
     """
-    if codec not in _SETTINGS or not qualities or not all(0 <= q <= 100 for q in qualities):
+    chosen = _codec_of(codec, settings)
+    if quality is None and chosen.kind is not SOUNDS:
+        quality = ImageQuality()
+    if quality is None or quality.kind is not chosen.kind:
         raise ConfigError(
-            f"Measuring a codec failed: expected one of {', '.join(sorted(_SETTINGS))} at "
-            f"qualities from 0 to 100, got {codec!r} at {list(qualities)}."
+            f"Measuring {codec}: expected metrics of {chosen.kind.items}, got "
+            f"{type(quality).__name__}. Give quality=SoundQuality(sample_rate_hz) for sounds."
         )
-    sizes_bytes = dict.fromkeys(qualities, 0)
-    num_pixels = 0
-    ratios: dict[int, list[float]] = {quality: [] for quality in qualities}
-    for name, image in images:
-        num_pixels += image.shape[-2] * image.shape[-1]
-        target = round_to_eight_bits(image.cpu())
-        for quality in ratios:
-            size_bytes, decoded = _round_trip(name, image, codec, quality)
-            sizes_bytes[quality] += size_bytes
-            ratios[quality].append(psnr(decoded[None], target[None]).item())
-    num_images = len(next(iter(ratios.values())))
-    if not num_images:
-        raise ConfigError("Measuring a codec failed: expected at least one image, got none.")
+    rows: dict[int, list[tuple[int, dict[str, float | None]]]] = {
+        setting: [] for setting in sorted(settings or chosen.default_settings)
+    }
+    extents = []
+    for name, medium in media:
+        extents.append(_extent(chosen, medium))
+        for setting, found in rows.items():
+            size_bytes, decoded = chosen.round_trip(name, medium, setting)
+            found.append((size_bytes, dict(quality.measure(name, decoded, medium).values)))
+    if not extents:
+        raise ConfigError(
+            f"Measuring {codec} failed: expected at least one {chosen.kind.item}, got none."
+        )
     points = tuple(
-        CodecPoint(
-            quality=quality,
-            bits_per_pixel=8 * sizes_bytes[quality] / num_pixels,
-            psnr=math.fsum(ratios[quality]) / num_images,
+        RatePoint.of(
+            setting,
+            chosen.label(setting),
+            [size_bytes for size_bytes, _ in found],
+            sum(extents),
+            [scores for _, scores in found],
+            quality.metrics,
         )
-        for quality in sorted(ratios)
+        for setting, found in rows.items()
     )
-    return CodecCurve(codec, points, num_images)
+    return RateCurve(codec, chosen.title, points, len(extents))
 
 
-def _round_trip(name: str, image: Tensor, codec: str, quality: int) -> tuple[int, Tensor]:
-    """Bytes of the file and the picture in it."""
-    from PIL import Image
-
-    if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
-        raise MediaError(
-            f"Measuring {codec} failed: expected an image [1 or 3, height, width], got "
-            f"{tuple(image.shape)} ({name}). Convert it first."
+def _codec_of(name: str, settings: Sequence[int]) -> ReferenceCodec:
+    if name not in REFERENCE_CODECS:
+        raise ConfigError(
+            f"Measuring a codec failed: expected one of {', '.join(REFERENCE_CODECS)}, got "
+            f"{name!r}."
         )
-    levels = ((round_to_eight_bits(image.cpu()) + 1) * 127.5).round().to(torch.uint8)
-    mode = "L" if len(levels) == 1 else "RGB"
-    array = levels.permute(1, 2, 0).numpy()
-    picture = Image.fromarray(array[..., 0] if mode == "L" else array)
-    file = io.BytesIO()
-    try:
-        picture.save(file, codec, quality=quality, **_SETTINGS[codec])
-    except (OSError, ValueError) as error:
-        raise MediaError(
-            f"Measuring {codec} failed: {error} ({name}, {picture.width} x {picture.height}). "
-            "Leave this image out."
-        ) from error
-    with Image.open(io.BytesIO(file.getvalue())) as decoded:
-        data = bytearray(decoded.convert(mode).tobytes())
-    flat = torch.frombuffer(data, dtype=torch.uint8).reshape(*image.shape[1:], -1)
-    return len(file.getvalue()), flat.permute(2, 0, 1) / 127.5 - 1
+    codec = REFERENCE_CODECS[name]
+    least, largest = codec.settings_range
+    if not all(least <= setting <= largest for setting in settings):
+        raise ConfigError(
+            f"Measuring {name} failed: expected settings from {least} to {largest}, got "
+            f"{list(settings)}."
+        )
+    return codec
+
+
+def _extent(codec: ReferenceCodec, medium: Medium) -> float:
+    if isinstance(medium, Audio):
+        rate = {"sample_rate_hz": medium.sample_rate_hz}
+        return codec.kind.extent({"samples": medium.samples.shape[-1], **rate})
+    return codec.kind.extent(dict(zip(("width", "height"), reversed(medium.shape), strict=False)))

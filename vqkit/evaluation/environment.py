@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 __all__ = ["Environment"]
 
-_PACKAGES = ("vqkit", "torch", "torchvision", "torchmetrics", "numpy", "pillow")
+_PACKAGES = ("vqkit", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Environment:
     """Python and the packages that numbers depend on; None where one is not installed."""
 
     @classmethod
-    def current(cls, device: torch.device) -> "Environment":
-        """Describe this process."""
+    def current(cls, device: torch.device, packages: Sequence[str] = ()) -> "Environment":
+        """Describe this process, and the versions of packages beside the usual ones."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         return cls(
             date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ class Environment:
             system=platform.platform(),
             versions={
                 "python": platform.python_version(),
-                **{package: _version(package) for package in _PACKAGES},
+                **{package: _version(package) for package in (*_PACKAGES, *packages)},
             },
         )
 

@@ -7,51 +7,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from vqkit.errors import ConfigError
+from vqkit.evaluation.document import plain
 from vqkit.evaluation.drawing import png
 from vqkit.evaluation.output import write_output
-from vqkit.evaluation.report import plain
+from vqkit.evaluation.table_health import TableHealth
 from vqkit.evaluation.text import codebook_rows, table
 from vqkit.evaluation.usage import draw_usage
 from vqkit.metrics.codebook import CodebookLevel, CodeHistogram, bitrate_efficiency
-from vqkit.metrics.codebook_vectors import CodebookDrift, codebook_drift, twin_vectors
 from vqkit.metrics.mutual_information import PairInformation
 
-__all__ = ["HEALTH_FILE", "CodebookHealthReport", "HealthLimits", "TableHealth"]
+__all__ = ["HEALTH_FILE", "CodebookHealthReport", "HealthLimits"]
 
 HEALTH_FILE = "usage.json"
 _FORMAT, _FORMAT_VERSION = "vqkit codebook usage", 1
 _MOST_PAIRS = 8
-_MOST_TWINS = 1000
-
-
-@dataclass(frozen=True)
-class TableHealth:
-    """The vectors of one table of codes."""
-
-    name: str
-    """Path of its module in the quantizer; empty for the quantizer itself."""
-    num_codes: int
-    dim: int
-    twins: tuple[tuple[int, int], ...] = field(repr=False)
-    """Codes that are near-copies of one with a lower index, each beside it; the first thousand."""
-    num_twins: int
-    drift: CodebookDrift | None
-    """Against the same table of another checkpoint."""
-
-    @classmethod
-    def of(cls, name: str, codes: Tensor, before: Tensor | None = None) -> "TableHealth":
-        """Look at a table ``[codes, dim]`` and, if given, at its drift from an earlier one.
-
-        Raises:
-            ShapeError: The earlier one has another shape, or a value is not finite.
-        """
-        twins = twin_vectors(codes)
-        shown = tuple((code, original) for code, original in twins[:_MOST_TWINS].tolist())
-        drift = None if before is None else codebook_drift(before, codes)
-        return cls(name, len(codes), codes.shape[1], shown, len(twins), drift)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,35 @@
-"""What an evaluation says of one image."""
+"""What an evaluation says of one item: an image or a sound."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
-__all__ = ["ItemFailure", "ItemResult", "Picture"]
+__all__ = ["ItemFailure", "ItemResult", "LevelResult", "Picture"]
+
+
+@dataclass(frozen=True)
+class LevelResult:
+    """Size and quality of an item from the first codebooks of a residual quantizer alone."""
+
+    num_codebooks: int
+    size_bytes: int
+    """Bytes of a token file of them."""
+    scores: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """Sizes, quality and cost of one image."""
+    """Sizes, quality and cost of one item."""
 
     name: str
-    height: int
-    width: int
-    channels: int
+    size: Mapping[str, int]
+    """``height``, ``width`` and ``channels``, or ``samples``, ``sample_rate_hz`` and
+    ``channels``."""
+    extent: float
+    """Pixels of an image, seconds of a sound; channels do not count."""
+    digest: str
+    """SHA-256 of the values and the size, the first 16 hex digits."""
     num_tokens: int
     nominal_bits: float
     """``log2`` of the codebook's size over all tokens."""
@@ -22,51 +37,44 @@ class ItemResult:
     """Bytes of its token file."""
     overhead_bytes: int
     """The part of them that codes no tokens."""
-    mean_squared_error: float
-    """Of the 8-bit pictures in [-1, 1]."""
-    psnr: float
-    """In dB."""
-    ssim: float | None
-    ms_ssim: float | None
-    lpips: float | None
-    encode_seconds: float
-    """From pixels to the bytes of the file."""
-    decode_seconds: float
-    """From the bytes of the file to pixels."""
-    entropy_bits: float | None = None
-    """Empirical entropy of order 0 of the tokens, times their number; None in older reports."""
-    prior_bits: float | None = None
+    entropy_bits: float
+    """Empirical entropy of order 0 of the tokens, times their number."""
+    prior_bits: float | None
     """Information of the tokens by the prior of the model; None where it has none."""
+    scores: Mapping[str, float | None]
+    """By the names of the report's metrics."""
+    encode_seconds: float
+    """From values to the bytes of the file."""
+    decode_seconds: float
+    """From the bytes of the file to values."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a score is None."""
+    levels: tuple[LevelResult, ...] = ()
 
     @property
-    def num_pixels(self) -> int:
-        """Pixels; channels do not count."""
-        return self.height * self.width
+    def nominal_rate(self) -> float:
+        """Bits per pixel or second of the tokens without a file around them."""
+        return self.nominal_bits / self.extent
 
     @property
-    def nominal_bits_per_pixel(self) -> float:
-        """Bits per pixel of the tokens without a file around them."""
-        return self.nominal_bits / self.num_pixels
+    def entropy_rate(self) -> float:
+        """Bits per pixel or second by the frequencies of the item's own tokens."""
+        return self.entropy_bits / self.extent
 
     @property
-    def entropy_bits_per_pixel(self) -> float | None:
-        """Bits per pixel by the frequencies of the image's own tokens."""
-        return None if self.entropy_bits is None else self.entropy_bits / self.num_pixels
+    def actual_rate(self) -> float:
+        """Bits per pixel or second counted on the bytes of the file."""
+        return 8 * self.size_bytes / self.extent
 
     @property
     def prior_bits_per_token(self) -> float | None:
-        """Information of a token by the model's prior, in the mean over the image."""
+        """Information of a token by the model's prior, in the mean over the item."""
         return None if self.prior_bits is None else self.prior_bits / self.num_tokens
-
-    @property
-    def actual_bits_per_pixel(self) -> float:
-        """Bits per pixel counted on the bytes of the file."""
-        return 8 * self.size_bytes / self.num_pixels
 
 
 @dataclass(frozen=True)
 class ItemFailure:
-    """An image that could not be evaluated, and why."""
+    """An item that could not be evaluated, and why."""
 
     name: str
     error: str

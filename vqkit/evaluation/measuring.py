@@ -1,19 +1,26 @@
-"""Run a tokenizer over images, through the bytes of its token files, and measure what comes out."""
+"""Run a tokenizer over media, through the bytes of its token files, and measure what comes out."""
 
+import hashlib
+import json
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.errors import ShapeError, TokenFileError
+from vqkit.errors import ConfigError, ShapeError, TokenFileError
 from vqkit.evaluation.environment import Environment
-from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
+from vqkit.evaluation.image_quality import ImageQuality
+from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult, Picture
+from vqkit.evaluation.media_kind import SOUNDS, kind_of
+from vqkit.evaluation.quality import Medium, Quality, Scores
 from vqkit.evaluation.report import Report, Setting
+from vqkit.evaluation.sound_quality import SoundQuality
+from vqkit.evaluation.table_health import TableHealth
 from vqkit.files import CodingResources, dumps, level_rates, loads, read_info
+from vqkit.media import Audio
 from vqkit.metrics.codebook import (
     CodeHistogram,
     append_rows,
@@ -22,76 +29,63 @@ from vqkit.metrics.codebook import (
     merge_rows,
     sparse_counts,
 )
-from vqkit.metrics.image import (
-    MSSSIM_MINIMUM_SIDE,
-    SSIM_MINIMUM_SIDE,
-    mean_squared_error,
-    ms_ssim,
-    psnr_from_error,
-    round_to_eight_bits,
-    ssim,
-)
 from vqkit.priors import Prior
+from vqkit.quantizers import Quantizer
 from vqkit.tokenizers.tokens import Tokens
 
-__all__ = ["ImageTokenizer", "PerceptualMetric", "evaluate"]
-
-PerceptualMetric = Callable[[Tensor, Tensor], Tensor]
-"""Distance of a reconstruction and its target, both ``[batch, channels, height, width]``."""
-
-_LARGEST_PICTURE = 480
-_ERROR_GAIN = 4
+__all__ = ["MediaTokenizer", "default_quality", "evaluate"]
 
 
 @runtime_checkable
-class ImageTokenizer(Protocol):
+class MediaTokenizer(Protocol):
     """What an evaluation needs of a tokenizer; :class:`vqkit.tokenizers.Tokenizer` is one."""
 
-    def encode(self, media: Sequence[Tensor]) -> Tokens:
-        """Tokens of a list of images ``[channels, height, width]``."""
+    def encode(self, media: Sequence[Tensor], *, sample_rate_hz: int | None = None) -> Tokens:
+        """Tokens of a list of media ``[channels, *size]``; only sounds come with their rate."""
 
     def decode(self, tokens: Tokens) -> list[Tensor]:
-        """Images of their original size."""
+        """Media of their original size."""
 
     @property
     def spec(self) -> Any:
-        """Description with ``codebook_sizes`` and ``to_dict()``."""
+        """Description with ``modality``, ``codebook_sizes`` and ``to_dict()``."""
 
 
 def evaluate(
-    tokenizer: ImageTokenizer,
-    images: Iterable[tuple[str, Tensor]],
+    tokenizer: MediaTokenizer,
+    media: Iterable[tuple[str, Medium]],
     *,
     dataset: str,
-    resize: str = "none",
-    crop: str = "none",
+    quality: Quality | None = None,
+    levels: Sequence[int] = (),
     device: torch.device | str | None = None,
-    lpips: PerceptualMetric | str | None = None,
     resources: CodingResources | None = None,
     max_pictures: int = 8,
     on_item: Callable[[ItemResult | ItemFailure], None] | None = None,
 ) -> Report:
-    """Encode each image, write its token file in memory, decode it from the bytes, and compare.
+    """Encode each item, write its token file in memory, decode it from the bytes, and compare.
 
-    Bits and quality therefore belong to one file. Quality is that of the 8-bit pictures. An image
-    that fails is noted in ``Report.failures`` and counts nowhere else; what reading ``images``
-    raises is the caller's. In several processes, evaluate a part of the images in each and call
-    :meth:`Report.gather`.
+    Bits and quality therefore belong to one file. An item that fails is noted in
+    ``Report.failures`` and counts nowhere else; what reading ``media`` raises is the caller's. In
+    several processes, evaluate a part of the media in each and call :meth:`Report.gather`.
 
     Args:
         tokenizer: any object with ``encode``, ``decode`` and ``spec``.
-        images: names, each different, and images ``[channels, height, width]`` in [-1, 1].
+        media: names, each different, and images ``[channels, height, width]`` in [-1, 1], or
+            sounds (:class:`vqkit.media.Audio`, or samples at the model's rate).
         dataset: name of the set, for the report.
-        resize: how the images were resized, for the report.
-        crop: how the images were cropped, for the report.
-        device: where to compute: the tokenizer (and ``lpips``) are moved there and stay; None
+        quality: what is measured; by default what :func:`default_quality` gives.
+        levels: measure the first so many codebooks of a residual quantizer as well, each count
+            from a file of its own.
+        device: where to compute: the tokenizer (and the metrics) are moved there and stay; None
             leaves them where they are.
-        lpips: perceptual metric with its weights, e.g. :class:`vqkit.losses.LPIPS`; or a text that
-            says why there is none, for the report.
         resources: what the model lends to the coding of its files; its prior, if any, measures the
             tokens as well.
         max_pictures: number of images, the first by name, that are kept small for pictures.
-        on_item: called with the row of each image or its failure, e.g. for a progress bar.
+        on_item: called with the row of each item or its failure, e.g. for a progress bar.
+
+    Raises:
+        ConfigError: the quality is one of other media, or a level is not there.
 
     Example:
         >>> from vqkit.nets import FastDecoder, FastEncoder
@@ -104,53 +98,43 @@ def evaluate(
         >>> report.codebooks[0].num_tokens, report.metrics["psnr"].count
         (24, 1)
     """
+    spec = tokenizer.spec
+    quality = default_quality(spec) if quality is None else quality
+    _check_settings(spec, quality, levels)
     if device is not None:
-        for module in (tokenizer, lpips):
+        for module in (tokenizer, *quality.modules):
             if isinstance(module, nn.Module):
                 module.to(device)
-    run = _Run(
-        tokenizer,
-        None if isinstance(lpips, str) else lpips,
-        resources or CodingResources(),
-        max_pictures,
-    )
-    environment = Environment.current(run.device)
-    spec = tokenizer.spec
+    run = _Run(tokenizer, quality, sorted(levels), resources or CodingResources(), max_pictures)
+    environment = Environment.current(run.device, quality.packages)
     begin = time.perf_counter()
-    counts: list[list[Tensor]] = [[] for _ in spec.codebook_sizes]
+    use = _CodeUse(spec.codebook_sizes)
     items: list[ItemResult] = []
     failures: list[ItemFailure] = []
     names: set[str] = set()
-    for name, image in images:
+    for name, medium in media:
         try:
             if name in names:
-                raise ShapeError(f"Two images are called {name!r}. Give each a name of its own.")
-            item, tokens = run.measure(name, image)
-            rows = flatten_indices(tokens.indices.cpu(), tuple(spec.codebook_sizes))
+                raise ShapeError(f"Two items are called {name!r}. Give each a name of its own.")
+            item, tokens = run.measure(name, medium)
+            use.add(tokens)
         except Exception as error:
-            # Whatever went wrong with this image, the others are still worth their numbers.
+            # Whatever went wrong with this item, the others are still worth their numbers.
             failures.append(ItemFailure(name, type(error).__name__, str(error)))
             outcome: ItemResult | ItemFailure = failures[-1]
         else:
             names.add(name)
             items.append(item)
-            for level, chunks in enumerate(counts):
-                append_rows(chunks, sparse_counts(rows[:, level]))
             outcome = item
         if on_item is not None:
             on_item(outcome)
-    empty = torch.zeros((0, 2), dtype=torch.int64)
-    histograms = tuple(
-        CodeHistogram.from_rows(size, merge_rows([empty, *chunks]))
-        for size, chunks in zip(spec.codebook_sizes, counts, strict=True)
-    )
+    histograms = use.histograms()
     return Report(
         setting=Setting(
             dataset=dataset,
-            resize=resize,
-            crop=crop,
-            lpips=_description(lpips),
-            lpips_reason=lpips if isinstance(lpips, str) else _reason(lpips),
+            modality=spec.modality,
+            metrics=quality.metrics,
+            quality=quality.settings,
             tokenizer=spec.to_dict(),
         ),
         environment=environment,
@@ -158,25 +142,59 @@ def evaluate(
         failures=tuple(sorted(failures, key=lambda failure: failure.name)),
         codebooks=tuple(map(codebook_level, histograms)),
         wall_seconds=time.perf_counter() - begin,
+        tables=_tables(tokenizer),
         histograms=histograms,
         pictures=tuple(run.pictures),
         max_pictures=max_pictures,
     )
 
 
+def default_quality(spec: Any) -> Quality:
+    """The usual metrics of a tokenizer's media, of sounds at the rate of the model.
+
+    Raises:
+        ConfigError: It is a tokenizer of other media.
+    """
+    if kind_of(spec.modality) is SOUNDS:
+        return SoundQuality(spec.sample_rate_hz)
+    return ImageQuality()
+
+
+class _CodeUse:
+    """Counts of the codes, codebook by codebook."""
+
+    def __init__(self, codebook_sizes: Sequence[int]) -> None:
+        self.codebook_sizes = tuple(codebook_sizes)
+        self._counts: list[list[Tensor]] = [[] for _ in codebook_sizes]
+
+    def add(self, tokens: Tokens) -> None:
+        rows = flatten_indices(tokens.indices.cpu(), self.codebook_sizes)
+        for level, chunks in enumerate(self._counts):
+            append_rows(chunks, sparse_counts(rows[:, level]))
+
+    def histograms(self) -> tuple[CodeHistogram, ...]:
+        empty = torch.zeros((0, 2), dtype=torch.int64)
+        return tuple(
+            CodeHistogram.from_rows(size, merge_rows([empty, *chunks]))
+            for size, chunks in zip(self.codebook_sizes, self._counts, strict=True)
+        )
+
+
 class _Run:
-    """One evaluation: measures image after image and keeps the first pictures by name."""
+    """One evaluation: measures item after item and keeps the first pictures by name."""
 
     def __init__(
         self,
-        tokenizer: ImageTokenizer,
-        lpips: PerceptualMetric | None,
+        tokenizer: MediaTokenizer,
+        quality: Quality,
+        levels: Sequence[int],
         resources: CodingResources,
         max_pictures: int,
     ) -> None:
         self.tokenizer = tokenizer
+        self.quality = quality
+        self.levels = levels
         self.resources = resources
-        self.lpips = lpips
         self.max_pictures = max_pictures
         self.pictures: list[Picture] = []
         self.is_warm = False
@@ -185,52 +203,66 @@ class _Run:
         self.device = torch.device("cpu") if parameter is None else parameter.device
 
     @torch.no_grad()
-    def measure(self, name: str, image: Tensor) -> tuple[ItemResult, Tokens]:
-        """The row of one image, and the tokens in its file."""
-        image = image.to(self.device)
+    def measure(self, name: str, medium: Medium) -> tuple[ItemResult, Tokens]:
+        """The row of one item, and the tokens in its file."""
+        values, options = _values_of(medium)
+        values = values.to(self.device)
         if not self.is_warm:
             # What loads on first use is no part of the speed.
-            self.tokenizer.decode(self.tokenizer.encode([image]))
+            self.tokenizer.decode(self.tokenizer.encode([values], **options))
             self.is_warm = True
         begin = self._now()
-        tokens = self.tokenizer.encode([image])
+        tokens = self.tokenizer.encode([values], **options)
         data = dumps(tokens, resources=self.resources)
         encoded = self._now()
         tokens_read = loads(data, resources=self.resources)
         reconstruction = self.tokenizer.decode(tokens_read.to(self.device))[0]
         decoded = self._now()
+        # Metrics of images have weights and compute where the tokenizer does.
+        original = values if isinstance(medium, Tensor) else medium
         if not tokens_read.same_as(tokens):
             raise TokenFileError(
                 "Evaluating failed: expected the tokens written, read others. Run vqkit verify."
             )
         info = read_info(data)
-        target = round_to_eight_bits(image)[None]
-        reconstruction = round_to_eight_bits(reconstruction.to(self.device))[None]
-        error = mean_squared_error(reconstruction, target)
-        height, width = image.shape[-2:]
-        shorter = min(height, width)
-        has_ssim, has_ms_ssim = shorter >= SSIM_MINIMUM_SIDE, shorter >= MSSSIM_MINIMUM_SIDE
+        size = {**tokens_read.media[0], "channels": values.shape[0]}
+        scores = self._scores(name, reconstruction, original)
         item = ItemResult(
             name=name,
-            height=height,
-            width=width,
-            channels=image.shape[0],
+            size=size,
+            extent=self.quality.kind.extent(size),
+            digest=_digest(values, size),
             num_tokens=info.num_tokens,
             nominal_bits=info.nominal_bits,
             size_bytes=len(data),
             overhead_bytes=info.overhead_bytes,
-            mean_squared_error=error.item(),
-            psnr=psnr_from_error(error).item(),
-            ssim=ssim(reconstruction, target).item() if has_ssim else None,
-            ms_ssim=ms_ssim(reconstruction, target).item() if has_ms_ssim else None,
-            lpips=self._perceptual_distance(reconstruction, target),
-            encode_seconds=encoded - begin,
-            decode_seconds=decoded - encoded,
             entropy_bits=sum(rate.entropy_bits for rate in level_rates(tokens_read)),
             prior_bits=self._prior_bits(tokens_read),
+            scores=scores.values,
+            encode_seconds=encoded - begin,
+            decode_seconds=decoded - encoded,
+            reasons=scores.reasons,
+            levels=tuple(
+                self._level(count, name, original, tokens_read, scores) for count in self.levels
+            ),
         )
-        self._keep_picture(name, target[0], reconstruction[0])
+        self._keep_picture(name, reconstruction.to(self.device), original)
         return item, tokens_read.item(0)
+
+    def _level(
+        self, count: int, name: str, original: Medium, tokens: Tokens, whole: Scores
+    ) -> LevelResult:
+        """The first codebooks alone, from the bytes of their file."""
+        first = tokens.first_codebooks(count)
+        data = dumps(first, resources=self.resources)
+        if count == len(tokens.codebook_sizes):
+            return LevelResult(count, len(data), whole.values)
+        read = loads(data, resources=self.resources).to(self.device)
+        scores = self._scores(name, self.tokenizer.decode(read)[0], original)
+        return LevelResult(count, len(data), scores.values)
+
+    def _scores(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
+        return self.quality.measure(name, reconstruction.to(self.device), original)
 
     def _prior_bits(self, tokens: Tokens) -> float | None:
         prior = self.resources.prior
@@ -241,42 +273,45 @@ class _Run:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _perceptual_distance(self, reconstruction: Tensor, target: Tensor) -> float | None:
-        if self.lpips is None:
-            return None
-        try:
-            return float(self.lpips(reconstruction, target))
-        except ShapeError:  # too small for the network: not defined, as SSIM is not
-            return None
-
-    def _keep_picture(self, name: str, target: Tensor, reconstruction: Tensor) -> None:
+    def _keep_picture(self, name: str, reconstruction: Tensor, original: Medium) -> None:
         is_full = len(self.pictures) >= self.max_pictures
         if self.max_pictures == 0 or (is_full and name > self.pictures[-1].name):
             return
-        error = (target - reconstruction).abs() * _ERROR_GAIN - 1
-        picture = Picture(name, *map(_small_levels, (target, reconstruction, error)))
-        insort(self.pictures, picture, key=lambda kept: kept.name)
-        del self.pictures[self.max_pictures :]
+        picture = self.quality.picture(name, reconstruction, original)
+        if picture is not None:
+            insort(self.pictures, picture, key=lambda kept: kept.name)
+            del self.pictures[self.max_pictures :]
 
 
-def _small_levels(media: Tensor) -> Tensor:
-    """uint8 ``[height, width, 3]`` of at most 480 pixels a side."""
-    media = (media[:3] if len(media) >= 3 else media[:1].expand(3, -1, -1))[None]
-    scale = min(1.0, _LARGEST_PICTURE / max(media.shape[-2:]))
-    if scale < 1:
-        size = [max(1, round(side * scale)) for side in media.shape[-2:]]
-        media = F.interpolate(media, size, mode="bilinear", antialias=True)
-    levels = ((media[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return levels.permute(1, 2, 0).cpu().contiguous()
+def _values_of(medium: Medium) -> tuple[Tensor, dict[str, Any]]:
+    """What ``encode`` takes."""
+    if isinstance(medium, Audio):
+        return medium.samples, {"sample_rate_hz": medium.sample_rate_hz}
+    return medium, {}
 
 
-def _description(lpips: PerceptualMetric | str | None) -> str | None:
-    if lpips is None or isinstance(lpips, str):
-        return None
-    weights = (f"{name}={getattr(lpips, name, None)}" for name in ("backbone", "heads"))
-    name = getattr(lpips, "__name__", type(lpips).__name__)
-    return f"{name}({', '.join(weights)})" if hasattr(lpips, "backbone") else name
+def _check_settings(spec: Any, quality: Quality, levels: Sequence[int]) -> None:
+    if quality.kind is not kind_of(spec.modality):
+        raise ConfigError(
+            f"Evaluating a tokenizer of {spec.modality}: expected metrics of it, got "
+            f"{type(quality).__name__} of {quality.kind.items}."
+        )
+    most = len(spec.codebook_sizes)
+    if any(not 1 <= count <= most for count in levels) or len(set(levels)) < len(levels):
+        raise ConfigError(
+            f"Levels: expected different numbers from 1 to the {most} codebooks of the tokenizer, "
+            f"got {list(levels)}."
+        )
 
 
-def _reason(lpips: PerceptualMetric | None) -> str | None:
-    return "no perceptual metric was given" if lpips is None else None
+def _digest(values: Tensor, size: dict[str, int]) -> str:
+    words = json.dumps(size, sort_keys=True).encode()
+    array = values.detach().cpu().to(torch.float32).contiguous().numpy()
+    return hashlib.sha256(words + array.tobytes()).hexdigest()[:16]
+
+
+def _tables(tokenizer: MediaTokenizer) -> tuple[TableHealth, ...]:
+    quantizer = getattr(tokenizer, "quantizer", None)
+    if not isinstance(quantizer, Quantizer):
+        return ()
+    return tuple(TableHealth.of(name, codes.cpu()) for name, codes in quantizer.tables().items())

@@ -1,27 +1,28 @@
 """The pictures of a report as files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from vqkit.evaluation.codecs import CodecCurve
 from vqkit.evaluation.drawing import png
+from vqkit.evaluation.item import ItemResult
 from vqkit.evaluation.output import write_output
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.reconstruction import reconstruction_png
 from vqkit.evaluation.report import Report
+from vqkit.evaluation.spectrogram import spectrogram_png
 from vqkit.evaluation.usage import usage_figure
+from vqkit.media import Audio
+from vqkit.tokenizers import Tokenizer
 
-__all__ = ["save_pictures"]
+__all__ = ["extremes", "save_pictures", "save_spectrograms"]
 
 
-def save_pictures(
-    report: Report, folder: str | os.PathLike[str], references: Sequence[CodecCurve] = ()
-) -> tuple[Path, ...]:
+def save_pictures(report: Report, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Write ``reconstruction.png``, ``usage.png`` and ``rate_quality.png``; return their paths.
 
     What the report cannot show is left out: pictures that were not kept, counts that a report
-    read from a file has lost, quality where every image failed.
+    read from a file has lost, quality where every item failed.
 
     Raises:
         VqkitError: the file system refuses.
@@ -32,6 +33,53 @@ def save_pictures(
     if report.histograms:
         paths.append(write_output(folder, "usage.png", png(usage_figure(report))))
     if report.items:
-        figure = rate_quality_figure(report, references)
-        paths.append(write_output(folder, "rate_quality.png", png(figure)))
+        paths.append(write_output(folder, "rate_quality.png", png(rate_quality_figure(report))))
+    return tuple(paths)
+
+
+def extremes(report: Report, metric: str = "mel_distance") -> dict[str, ItemResult]:
+    """The items of the worst, the median and the best score; fewer where there are fewer.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    ranked = report.ranked(metric)
+    if not ranked:
+        return {}
+    chosen = {"worst": 0, "best": len(ranked) - 1, "median": len(ranked) // 2}
+    places: dict[int, str] = {}
+    for word, place in chosen.items():
+        places.setdefault(place, word)
+    return {word: ranked[place] for place, word in sorted(places.items())}
+
+
+def save_spectrograms(
+    report: Report,
+    folder: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    read: Callable[[str], Audio],
+    metric: str = "mel_distance",
+) -> tuple[Path, ...]:
+    """Write ``spectrogram_worst.png``, ``_median.png`` and ``_best.png``; return their paths.
+
+    Args:
+        report: an evaluation of sounds with the tokenizer.
+        folder: where to.
+        tokenizer: encodes and decodes these three once more: a report keeps no sounds.
+        read: gives a sound by the name that it has in the report.
+        metric: what worst and best are by.
+
+    Raises:
+        ConfigError: there is no such metric.
+        VqkitError: a sound cannot be read any more, or the file system refuses.
+    """
+    paths = []
+    for word, item in extremes(report, metric).items():
+        sound = read(item.name)
+        tokens = tokenizer.encode([sound.samples], sample_rate_hz=sound.sample_rate_hz)
+        decoded = tokenizer.decode(tokens)[0].cpu()
+        picture = spectrogram_png(
+            sound.samples, decoded, sound.sample_rate_hz, name=f"{word}: {Path(item.name).name}"
+        )
+        paths.append(write_output(folder, f"spectrogram_{word}.png", picture))
     return tuple(paths)

@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from vqkit.errors import ConfigError
+from vqkit.evaluation.document import plain
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.output import write_output
-from vqkit.evaluation.report import plain
 from vqkit.metrics import CodebookUsage, EditCount, character_edits, word_edits
 from vqkit.metrics.codebook import CodebookLevel, codebook_level
 from vqkit.tokenizers import SpeechRecogniser, TokenizerSpec

@@ -110,17 +110,17 @@ def _headline(report: Report, characters: int) -> str:
     count, plural = len(report.items), "s" if len(report.items) != 1 else ""
     numbers = (
         f"{count} image{plural} · {report.metrics['psnr'].mean:.2f} dB at "
-        f"{report.rate.actual_bits_per_pixel:.3f} bpp"
+        f"{report.rate.actual_rate:.3f} bpp"
     )
     name = f"{report.setting.tokenizer.get('name', '')} · {report.setting.dataset}"
     return f"{printable(name, max(12, characters - len(numbers)))} · {numbers}"
 
 
 def _caption(item: ItemResult, shown: Tensor, characters: int) -> str:
-    scale = max(shown.shape) / max(item.height, item.width)
+    scale = max(shown.shape) / max(item.size["height"], item.size["width"])
     numbers = (
-        f"{item.width} x {item.height} · {item.psnr:.2f} dB · "
-        f"{item.actual_bits_per_pixel:.3f} bpp" + (f" · shown at {scale:.0%}" if scale != 1 else "")
+        f"{item.size['width']} x {item.size['height']} · {item.scores['psnr']:.2f} dB · "
+        f"{item.actual_rate:.3f} bpp" + (f" · shown at {scale:.0%}" if scale != 1 else "")
     )
     return f"{printable(item.name, max(12, characters - len(numbers)))} · {numbers}"
 

@@ -1,11 +1,12 @@
 """The result of an evaluation: what was measured, on what, how, and with what."""
 
+import hashlib
 import itertools
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import torch
 import torch.distributed as dist
 
 from vqkit.errors import ConfigError
+from vqkit.evaluation import document
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
+from vqkit.evaluation.media_kind import MediaKind, kind_of
 from vqkit.evaluation.output import write_output
+from vqkit.evaluation.quality import Metric
+from vqkit.evaluation.rate_curve import RateCurve, RatePoint
 from vqkit.evaluation.statistics import MetricSummary, summarise
+from vqkit.evaluation.table_health import TableHealth
 from vqkit.metrics.codebook import (
     CodebookLevel,
     CodeHistogram,
@@ -27,38 +33,9 @@ from vqkit.metrics.codebook import (
 from vqkit.metrics.image import psnr_from_error
 from vqkit.metrics.rate import RateTotals
 
-__all__ = ["REPORT_FILE", "Report", "Setting", "plain"]
+__all__ = ["REPORT_FILE", "Report", "Setting"]
 
 REPORT_FILE = "report.json"
-_RATES = (
-    "nominal_bits_per_pixel",
-    "entropy_bits_per_pixel",
-    "prior_bits_per_token",
-    "actual_bits_per_pixel",
-)
-_FORMAT, _FORMAT_VERSION = "vqkit evaluation report", 1
-
-DEFINITIONS = {
-    "media": "both pictures clipped to [-1, 1] and rounded to 8 bits; quality and rate are those "
-    "of the token file, decoded from its bytes",
-    "mean": "mean over images of each image's value",
-    "psnr": "10 log10(4 / MSE) in dB, MSE over all channels and pixels of an image, at most 100",
-    "psnr_pooled": "the same of the squared error over all values of all images",
-    "ssim": "Wang et al. 2004: Gaussian window 11 x 11, sigma 1.5, K1 0.01, K2 0.03, windows "
-    "inside the picture, mean over channels; from 11 pixels a side",
-    "ms_ssim": "Wang et al. 2003: five scales, mean over channels; from 161 pixels a side",
-    "nominal_bits_per_pixel": "log2 of the codebook's size for every token",
-    "entropy_bits_per_pixel": "empirical entropy of order 0 of each image's tokens, codebook by "
-    "codebook, without any table or header",
-    "prior_bits_per_token": "-log2 of the probability that the model's prior gives the tokens",
-    "actual_bits_per_pixel": "bytes of the token file, header and checksums included",
-    "rate": "sums over all images, ratios of the sums",
-    "uniform_usage": "1 - (1 - 1/K)^T, the usage of a uniform source over T tokens and K codes",
-    "time": "encode: pixels to the bytes of a file, decode: bytes to pixels, after one unmeasured "
-    "round; sums over processes, images per second of one process",
-    "confidence_95": "mean -/+ Student's t times the standard error",
-}
-"""What the numbers of a report mean, written into each."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +43,21 @@ class Setting:
     """What was evaluated on what; numbers of different settings do not compare."""
 
     dataset: str
-    resize: str
-    """How pictures were resized before; "none" for their own size."""
-    crop: str
-    """How pictures were cropped before; "none" for whole pictures."""
-    lpips: str | None
-    """The perceptual metric and its weights."""
-    lpips_reason: str | None
-    """Why there is none."""
+    modality: str
+    metrics: tuple[Metric, ...]
+    """What was measured, and what could not be."""
+    quality: Mapping[str, Any]
+    """How: ranges, rates, what was done to the media before."""
     tokenizer: Mapping[str, Any]
     """The tokenizer's specification: name, fingerprint, codebook sizes, strides."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that an evaluation found; means and rates are derived from the images' rows.
+    """Everything that an evaluation found; means and rates are derived from the items' rows.
 
     ``items`` and ``failures`` are sorted by name, so that a report does not depend on how the
-    images were spread over processes.
+    media were spread over processes.
     """
 
     setting: Setting
@@ -92,6 +66,10 @@ class Report:
     failures: tuple[ItemFailure, ...]
     codebooks: tuple[CodebookLevel, ...]
     wall_seconds: float
+    tables: tuple[TableHealth, ...] = ()
+    """The vectors of the tokenizer's codebooks, where it has tables."""
+    references: tuple[RateCurve, ...] = ()
+    """Codecs of others on the same media, or on some of them."""
     histograms: tuple[CodeHistogram, ...] = field(default=(), repr=False)
     """Counts behind ``codebooks``; not kept in files."""
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
@@ -99,112 +77,125 @@ class Report:
     max_pictures: int = 0
 
     @property
-    def metrics(self) -> dict[str, MetricSummary]:
-        """Mean over images, standard error and 95 % interval of each metric."""
-        summaries = {
-            name: summarise(getattr(item, name) for item in self.items)
-            for name in ("psnr", "ssim", "ms_ssim")
-        }
-        reason = self.setting.lpips_reason
-        summaries["lpips"] = summarise((item.lpips for item in self.items), reason)
-        for name in _RATES:
-            summaries[name] = summarise(getattr(item, name) for item in self.items)
-        return summaries
+    def kind(self) -> MediaKind:
+        """Words and units of its media."""
+        return kind_of(self.setting.modality)
 
     @property
-    def psnr_pooled(self) -> float | None:
-        """PSNR in dB of the squared error over all values of all images."""
-        sizes = [item.channels * item.num_pixels for item in self.items]
-        if not sizes:
-            return None
-        pairs = zip(self.items, sizes, strict=True)
-        error = math.fsum(item.mean_squared_error * size for item, size in pairs) / sum(sizes)
-        return float(psnr_from_error(torch.tensor(error, dtype=torch.float64)))
+    def digest(self) -> str:
+        """SHA-256 over the media, in whatever order and under whatever names: 32 hex digits."""
+        digests = sorted(item.digest for item in self.items)
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
+
+    @property
+    def metrics(self) -> dict[str, MetricSummary]:
+        """Mean over items, standard error and 95 % interval of each metric, then of the rates."""
+        summaries = {
+            metric.name: summarise(
+                (item.scores.get(metric.name) for item in self.items), metric.reason
+            )
+            for metric in self.setting.metrics
+        }
+        unit = self.kind.unit
+        rates: dict[str, list[float | None]] = {
+            f"nominal_bits_per_{unit}": [item.nominal_rate for item in self.items],
+            f"entropy_bits_per_{unit}": [item.entropy_rate for item in self.items],
+            "prior_bits_per_token": [item.prior_bits_per_token for item in self.items],
+            f"actual_bits_per_{unit}": [item.actual_rate for item in self.items],
+        }
+        return summaries | {name: summarise(values) for name, values in rates.items()}
+
+    @property
+    def pooled(self) -> dict[str, float | None]:
+        """Metrics of the set as one: PSNR of all pixels together, errors per word of all words."""
+        found: dict[str, float | None] = {}
+        if "psnr" in self._metric_names:
+            sizes = [item.size["channels"] * item.extent for item in self.items]
+            error = self._weighted_mean("mean_squared_error", sizes)
+            found["psnr"] = None if error is None else float(_psnr(error))
+        if "word_error_rate" in self._metric_names:
+            words = [item.scores.get("num_words") or 0.0 for item in self.items]
+            for name in ("word_error_rate", "word_error_rate_original"):
+                found[name] = self._weighted_mean(name, words)
+        return found
 
     @property
     def rate(self) -> RateTotals:
-        """Bits, bytes and pixels over the set."""
+        """Bits, bytes and pixels or seconds over the set."""
         return RateTotals(
             math.fsum(item.nominal_bits for item in self.items),
             sum(item.size_bytes for item in self.items),
             sum(item.overhead_bytes for item in self.items),
-            sum(item.num_pixels for item in self.items),
+            math.fsum(item.extent for item in self.items),
         )
 
     @property
-    def entropy_bits(self) -> float | None:
-        """What the tokens need by the frequencies of each image's own; None in older reports."""
-        return _total(item.entropy_bits for item in self.items)
+    def entropy_bits(self) -> float:
+        """What the tokens need by the frequencies of each item's own."""
+        return math.fsum(item.entropy_bits for item in self.items)
 
     @property
     def prior_bits(self) -> float | None:
         """Information of all tokens by the model's prior; None where it has none."""
-        return _total(item.prior_bits for item in self.items)
+        bits = [item.prior_bits for item in self.items if item.prior_bits is not None]
+        return math.fsum(bits) if len(bits) == len(self.items) else None
+
+    @property
+    def bitrate_efficiency(self) -> float:
+        """Entropy of the codes over the bits that are paid for them, all codebooks together."""
+        return bitrate_efficiency(self.codebooks)
+
+    @property
+    def levels(self) -> RateCurve | None:
+        """Quality and rate of the first codebooks alone; None where they were not measured."""
+        if not self.items or not self.items[0].levels:
+            return None
+        extent = self.rate.extent
+        points = []
+        for number, level in enumerate(self.items[0].levels):
+            rows = [item.levels[number] for item in self.items]
+            words = "1 codebook" if level.num_codebooks == 1 else f"{level.num_codebooks} codebooks"
+            points.append(
+                RatePoint.of(
+                    level.num_codebooks,
+                    words,
+                    [row.size_bytes for row in rows],
+                    extent,
+                    [row.scores for row in rows],
+                    self.setting.metrics,
+                )
+            )
+        title = str(self.setting.tokenizer.get("name", "")) or "the model"
+        return RateCurve("levels", title, tuple(points), len(self.items))
 
     @property
     def encode_seconds(self) -> float:
-        """Seconds of encoding, summed over images (and so over processes)."""
+        """Seconds of encoding, summed over items (and so over processes)."""
         return math.fsum(item.encode_seconds for item in self.items)
 
     @property
     def decode_seconds(self) -> float:
-        """Seconds of decoding, summed over images (and so over processes)."""
+        """Seconds of decoding, summed over items (and so over processes)."""
         return math.fsum(item.decode_seconds for item in self.items)
+
+    def ranked(self, name: str) -> tuple[ItemResult, ...]:
+        """The items that have a score, from the worst to the best.
+
+        Raises:
+            ConfigError: there is no such metric.
+        """
+        metrics = {metric.name: metric for metric in self.setting.metrics}
+        if name not in metrics:
+            raise ConfigError(f"Ranking: expected one of {', '.join(metrics)}, got {name!r}.")
+        known = [
+            (score, item) for item in self.items if (score := item.scores.get(name)) is not None
+        ]
+        known.sort(key=lambda pair: pair[0], reverse=not metrics[name].higher_is_better)
+        return tuple(item for _, item in known)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``report.json``: plain JSON types, every number finite or None."""
-        setting, rate, num_items = asdict(self.setting), self.rate, len(self.items)
-        content = {
-            "format": _FORMAT,
-            "version": _FORMAT_VERSION,
-            "dataset": {
-                "name": self.setting.dataset,
-                "num_images": num_items,
-                "num_failures": len(self.failures),
-                "resize": self.setting.resize,
-                "crop": self.setting.crop,
-                "pixel_range": [-1, 1],
-            },
-            "tokenizer": setting["tokenizer"],
-            "lpips": {"metric": self.setting.lpips, "reason": self.setting.lpips_reason},
-            "environment": asdict(self.environment),
-            "definitions": DEFINITIONS,
-            "metrics": {name: asdict(summary) for name, summary in self.metrics.items()},
-            "psnr_pooled": self.psnr_pooled,
-            "rate": {
-                **asdict(rate),
-                "entropy_bits": self.entropy_bits,
-                "prior_bits": self.prior_bits,
-                "nominal_bits_per_pixel": rate.nominal_bits_per_pixel,
-                "entropy_bits_per_pixel": _ratio(self.entropy_bits, rate.num_pixels),
-                "actual_bits_per_pixel": rate.actual_bits_per_pixel,
-                "overhead_share": rate.overhead_share,
-            },
-            "codebooks": {
-                "levels": [asdict(level) for level in self.codebooks],
-                "bitrate_efficiency": bitrate_efficiency(self.codebooks),
-            },
-            "time": {
-                "wall_seconds": self.wall_seconds,
-                "encode_seconds": self.encode_seconds,
-                "decode_seconds": self.decode_seconds,
-                "encoded_images_per_second": _ratio(num_items, self.encode_seconds),
-                "decoded_images_per_second": _ratio(num_items, self.decode_seconds),
-            },
-            "images": [
-                {
-                    **asdict(item),
-                    "nominal_bits_per_pixel": item.nominal_bits_per_pixel,
-                    "entropy_bits_per_pixel": item.entropy_bits_per_pixel,
-                    "prior_bits_per_token": item.prior_bits_per_token,
-                    "actual_bits_per_pixel": item.actual_bits_per_pixel,
-                }
-                for item in self.items
-            ],
-            "failures": [asdict(failure) for failure in self.failures],
-        }
-        document: dict[str, Any] = plain(content)
-        return document
+        return document.of_report(self)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``report.json`` into a folder, whole or not at all; return its path.
@@ -229,12 +220,19 @@ class Report:
             path = path / REPORT_FILE
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if (content["format"], content["version"]) != (_FORMAT, _FORMAT_VERSION):
-                raise ConfigError(
-                    f"Reading a report failed: expected version {_FORMAT_VERSION}, got "
-                    f"{content['version']!r} ({path}). Use the vqkit that wrote it."
-                )
-            return cls._from_dict(content)
+            document.check_version(content, path)
+            parts = document.parts_of(content)
+            return cls(
+                setting=Setting(
+                    dataset=content["dataset"]["name"],
+                    modality=content["modality"],
+                    metrics=tuple(Metric(**row) for row in content["measured"]),
+                    quality=content["quality"],
+                    tokenizer=content["tokenizer"],
+                ),
+                wall_seconds=content["time"]["wall_seconds"],
+                **parts,
+            )
         except OSError as error:
             raise ConfigError(
                 f"Reading a report failed: {error.strerror} ({path}). Evaluate a model first."
@@ -250,7 +248,7 @@ class Report:
         """Put the parts of one evaluation together, exactly as if done in one process.
 
         Raises:
-            ConfigError: the parts differ in setting, share an image, or have lost their counts.
+            ConfigError: the parts differ in setting, share an item, or have lost their counts.
         """
         if not reports:
             raise ConfigError("Merging reports failed: expected at least one, got none.")
@@ -265,8 +263,8 @@ class Report:
         for name, following in itertools.pairwise(names):
             if name == following:
                 raise ConfigError(
-                    f"Merging reports failed: expected every image once, got {name!r} in two "
-                    "parts. Spread the images without repeating any, e.g. images[rank::num_ranks]."
+                    f"Merging reports failed: expected every {first.kind.item} once, got {name!r} "
+                    "in two parts. Spread them without repeating any, e.g. [rank::num_ranks]."
                 )
         if any(len(report.histograms) != len(report.codebooks) for report in reports):
             raise ConfigError(
@@ -288,6 +286,8 @@ class Report:
             failures=_sorted_by_name(report.failures for report in reports),
             codebooks=tuple(map(codebook_level, histograms)),
             wall_seconds=max(report.wall_seconds for report in reports),
+            tables=first.tables,
+            references=first.references,
             histograms=histograms,
             pictures=_sorted_by_name(report.pictures for report in reports)[: first.max_pictures],
             max_pictures=first.max_pictures,
@@ -305,56 +305,23 @@ class Report:
         dist.all_gather_object(reports, self)
         return self.merge(reports)
 
-    @classmethod
-    def _from_dict(cls, content: Mapping[str, Any]) -> "Report":
-        dataset, levels = content["dataset"], content["codebooks"]["levels"]
-        return cls(
-            setting=Setting(
-                dataset=dataset["name"],
-                resize=dataset["resize"],
-                crop=dataset["crop"],
-                lpips=content["lpips"]["metric"],
-                lpips_reason=content["lpips"]["reason"],
-                tokenizer=content["tokenizer"],
-            ),
-            environment=Environment(**content["environment"]),
-            items=tuple(_pick(ItemResult, row) for row in content["images"]),
-            failures=tuple(_pick(ItemFailure, row) for row in content["failures"]),
-            codebooks=tuple(
-                _pick(CodebookLevel, {k: math.nan if v is None else v for k, v in level.items()})
-                for level in levels
-            ),
-            wall_seconds=content["time"]["wall_seconds"],
-        )
+    @property
+    def _metric_names(self) -> set[str]:
+        return {metric.name for metric in self.setting.metrics}
+
+    def _weighted_mean(self, name: str, weights: Iterable[float]) -> float | None:
+        pairs = [
+            (score, weight)
+            for item, weight in zip(self.items, weights, strict=True)
+            if (score := item.scores.get(name)) is not None
+        ]
+        total = math.fsum(weight for _, weight in pairs)
+        return math.fsum(score * weight for score, weight in pairs) / total if total else None
+
+
+def _psnr(error: float) -> torch.Tensor:
+    return psnr_from_error(torch.tensor(error, dtype=torch.float64))
 
 
 def _sorted_by_name(parts: Any) -> tuple[Any, ...]:
     return tuple(sorted((item for part in parts for item in part), key=lambda item: item.name))
-
-
-def _pick(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    """A dataclass from the entries of a row that it holds, without those older reports lack."""
-    names = (e.name for e in fields(kind) if e.name in row or e.default is MISSING)
-    return kind(**{name: row[name] for name in names})
-
-
-def _total(values: Iterable[float | None]) -> float | None:
-    """Their sum if all are known."""
-    listed = [*values]
-    known = [value for value in listed if value is not None]
-    return math.fsum(known) if len(known) == len(listed) else None
-
-
-def _ratio(amount: float | None, divisor: float) -> float | None:
-    return amount / divisor if amount is not None and divisor else None
-
-
-def plain(value: Any) -> Any:
-    """Lists for tuples, None for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -16,13 +16,13 @@ class MetricSummary:
 
     mean: float | None
     standard_error: float | None
-    """Sample deviation over the root of ``count``; None below two images."""
+    """Sample deviation over the root of ``count``; None below two items."""
     confidence_95: tuple[float, float] | None
-    """Student's interval of the mean, for images drawn at random from what they stand for."""
+    """Student's interval of the mean, for items drawn at random from what they stand for."""
     count: int
-    """Images that have a value."""
+    """Items that have a value."""
     num_skipped: int
-    """Images that the metric is not defined for, e.g. too small ones."""
+    """Items that the metric is not defined for, e.g. too small or too short ones."""
     reason: str | None = None
     """Why there is no value at all."""
 

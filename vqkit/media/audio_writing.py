@@ -65,6 +65,7 @@ _WRITABLE = {
     "m4a": _Writable((".m4a",), rates_hz=_AAC_RATES_HZ, default_bps=80_000),
 }
 _NUM_BITS = {"PCM_16": 16, "PCM_24": 24}
+_HIGHEST_MP3_LEVEL = 0.999
 _LOSSY_ENCODINGS = {"ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
 
 
@@ -316,12 +317,15 @@ def _lossy_settings(
         )
     if name == "m4a":
         return {"bitrate_bps": bps}
-    settings = {
-        "format": writable.container,
-        "subtype": _LOSSY_ENCODINGS[name],
-        "compression_level": (highest - bps) / (highest - lowest),
-    }
-    return settings | ({"bitrate_mode": "CONSTANT"} if name == "mp3" else {})
+    level = (highest - bps) / (highest - lowest)
+    settings = {"format": writable.container, "subtype": _LOSSY_ENCODINGS[name]}
+    if name == "mp3":
+        # libsndfile 1.2.2 refuses the level of MP3's lowest rate; a bit less is rounded to it.
+        return settings | {
+            "compression_level": min(level, _HIGHEST_MP3_LEVEL),
+            "bitrate_mode": "CONSTANT",
+        }
+    return settings | {"compression_level": level}
 
 
 def _check_samples(samples: Tensor) -> None:

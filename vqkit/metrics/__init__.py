@@ -55,6 +55,7 @@ from vqkit.metrics.transcripts import (
     word_edits,
     word_error_rate,
 )
+from vqkit.metrics.visqol import visqol
 
 if TYPE_CHECKING:
     from vqkit.metrics.audio_metric import (
@@ -69,7 +70,13 @@ if TYPE_CHECKING:
     from vqkit.metrics.image_metric import MSSSIM, PSNR, SSIM, ImageMetric, PooledPSNR
     from vqkit.metrics.mutual_information_metric import LevelInformation
     from vqkit.metrics.rate_metric import Rate
-    from vqkit.metrics.speech_metric import PESQ, STOI, ReferenceFreeScore, WordErrorRate
+    from vqkit.metrics.speech_metric import (
+        PESQ,
+        STOI,
+        ReferenceFreeScore,
+        ViSQOL,
+        WordErrorRate,
+    )
     from vqkit.metrics.transcript_metric import TranscriptErrors
 
 __all__ = [
@@ -110,6 +117,7 @@ __all__ = [
     "Transcriber",
     "TranscriptErrors",
     "Unmeasured",
+    "ViSQOL",
     "WaveformL1",
     "WordErrorRate",
     "bitrate_efficiency",
@@ -135,6 +143,7 @@ __all__ = [
     "stoi",
     "twin_vectors",
     "uniform_usage",
+    "visqol",
     "waveform_l1",
     "word_edits",
     "word_error_rate",
@@ -150,6 +159,7 @@ _LAZY = {
     "PESQ": "vqkit.metrics.speech_metric",
     "ReferenceFreeScore": "vqkit.metrics.speech_metric",
     "STOI": "vqkit.metrics.speech_metric",
+    "ViSQOL": "vqkit.metrics.speech_metric",
     "WordErrorRate": "vqkit.metrics.speech_metric",
     "CodebookUsage": "vqkit.metrics.codebook_metric",
     "LevelInformation": "vqkit.metrics.mutual_information_metric",

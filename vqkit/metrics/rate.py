@@ -1,4 +1,4 @@
-"""What a set of token files costs: nominal and actual bits per pixel."""
+"""What a set of token files costs: nominal and actual bits per pixel or per second."""
 
 import math
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ __all__ = ["RateTotals"]
 
 @dataclass(frozen=True)
 class RateTotals:
-    """Bits, bytes and pixels added up over a set, so that the ratios are exact over all of it.
+    """Bits, bytes and extents added up over a set, so that the ratios are exact over all of it.
 
     Example:
         >>> totals = RateTotals(80.0, 20, 8, 256) + RateTotals(160.0, 30, 8, 512)
-        >>> totals.nominal_bits_per_pixel, totals.overhead_share
+        >>> totals.nominal_rate, totals.overhead_share
         (0.3125, 0.32)
     """
 
@@ -24,12 +24,12 @@ class RateTotals:
     """Bytes of the files."""
     overhead_bytes: int
     """The part of them that holds no tokens: magic, header, checksums, index."""
-    num_pixels: int
-    """Pixels of the originals; channels do not count."""
+    extent: float
+    """Pixels of images or seconds of sounds; channels do not count."""
 
     def __post_init__(self) -> None:
-        amounts = (self.nominal_bits, self.size_bytes, self.overhead_bytes, self.num_pixels)
-        if min(amounts) < 0 or not math.isfinite(self.nominal_bits):
+        amounts = (self.nominal_bits, self.size_bytes, self.overhead_bytes, self.extent)
+        if min(amounts) < 0 or not math.isfinite(self.nominal_bits + self.extent):
             raise ConfigError(
                 f"Counting a rate failed: expected finite amounts of at least 0, got {self}."
             )
@@ -44,18 +44,18 @@ class RateTotals:
             self.nominal_bits + other.nominal_bits,
             self.size_bytes + other.size_bytes,
             self.overhead_bytes + other.overhead_bytes,
-            self.num_pixels + other.num_pixels,
+            self.extent + other.extent,
         )
 
     @property
-    def nominal_bits_per_pixel(self) -> float:
-        """Bits per pixel without header, padding or entropy coding; NaN without pixels."""
-        return self.nominal_bits / self.num_pixels if self.num_pixels else math.nan
+    def nominal_rate(self) -> float:
+        """Bits per pixel or second without header, padding or entropy coding; NaN without any."""
+        return self.nominal_bits / self.extent if self.extent else math.nan
 
     @property
-    def actual_bits_per_pixel(self) -> float:
-        """Bits per pixel counted on the bytes of the files; NaN without pixels."""
-        return 8 * self.size_bytes / self.num_pixels if self.num_pixels else math.nan
+    def actual_rate(self) -> float:
+        """Bits per pixel or second counted on the bytes of the files; NaN without any."""
+        return 8 * self.size_bytes / self.extent if self.extent else math.nan
 
     @property
     def overhead_share(self) -> float:

@@ -52,7 +52,7 @@ class Rate(Metric):
         self.nominal_bits += totals.nominal_bits
         self.size_bytes += totals.size_bytes
         self.overhead_bytes += totals.overhead_bytes
-        self.num_pixels += totals.num_pixels
+        self.num_pixels += num_pixels
 
     def totals(self) -> RateTotals:
         """The sums, on this rank (on all ranks inside ``sync_context``)."""
@@ -66,7 +66,12 @@ class Rate(Metric):
     def compute(self) -> dict[str, Tensor]:
         """``nominal_bits_per_pixel``, ``actual_bits_per_pixel``, ``overhead_share``, each fp64."""
         totals = self.totals()
+        values = {
+            "nominal_bits_per_pixel": totals.nominal_rate,
+            "actual_bits_per_pixel": totals.actual_rate,
+            "overhead_share": totals.overhead_share,
+        }
         return {
-            name: torch.tensor(getattr(totals, name), dtype=torch.float64, device=self.device)
-            for name in ("nominal_bits_per_pixel", "actual_bits_per_pixel", "overhead_share")
+            name: torch.tensor(value, dtype=torch.float64, device=self.device)
+            for name, value in values.items()
         }

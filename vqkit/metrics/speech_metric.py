@@ -1,4 +1,4 @@
-"""Quality of speech as torchmetrics: PESQ, STOI, a scorer of your own, word error rate."""
+"""Quality of speech as torchmetrics: PESQ, STOI, ViSQOL, scorers of your own, word errors."""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ from vqkit.metrics.item_scores import ItemScores, Unmeasured
 from vqkit.metrics.scorers import ReferenceFreeScorer, Transcriber
 from vqkit.metrics.speech import PesqMode, check_speech_package, pesq, stoi
 from vqkit.metrics.transcripts import EditCount, word_edits
+from vqkit.metrics.visqol import VISQOL_RATES_HZ, VisqolMode, check_visqol, visqol
 from vqkit.shapes import Float
 
-__all__ = ["PESQ", "STOI", "ReferenceFreeScore", "WordErrorRate"]
+__all__ = ["PESQ", "STOI", "ReferenceFreeScore", "ViSQOL", "WordErrorRate"]
 
 
 class PESQ(AudioMetric):
@@ -69,6 +70,33 @@ class STOI(AudioMetric):
 
     def _measure(self, reconstruction: Tensor, target: Tensor) -> ItemScores:
         return stoi(reconstruction, target, self.sample_rate_hz, extended=self.extended)
+
+
+class ViSQOL(AudioMetric):
+    """Mean over items of ViSQOL; see :func:`vqkit.metrics.visqol`.
+
+    Args:
+        mode: ``speech``, of audio at 16 kHz, or ``audio``, at 48 kHz.
+        **metric_options: for ``torchmetrics.Metric``.
+
+    Raises:
+        MissingExtraError: the package ``visqol-python`` is not installed.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, mode: VisqolMode = "speech", **metric_options: Any) -> None:
+        check_visqol()
+        super().__init__(**metric_options)
+        self.mode = mode
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the audio."""
+        return VISQOL_RATES_HZ[self.mode]
+
+    def _measure(self, reconstruction: Tensor, target: Tensor) -> ItemScores:
+        return visqol(reconstruction, target, self.sample_rate_hz, mode=self.mode)
 
 
 class ReferenceFreeScore(AudioMetric):

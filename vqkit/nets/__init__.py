@@ -6,13 +6,14 @@ from vqkit.nets.dac import DACDecoder, DACEncoder, Snake
 from vqkit.nets.discriminator import (
     DiscriminatorEnsemble,
     DiscriminatorOutput,
+    FrozenDiscriminator,
     PeakNormalisation,
 )
 from vqkit.nets.fast import FastDecoder, FastEncoder
 from vqkit.nets.frame_layers import AttentionLayers, ConvLayers, FrameLayers
 from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.log_mel import LogMel
-from vqkit.nets.mimi import MimiDecoder, MimiEncoder
+from vqkit.nets.mimi import MimiDecoder, MimiEncoder, mimi_decoder, mimi_encoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
 from vqkit.nets.seanet import BidirectionalLSTM, SEANetDecoder, SEANetEncoder
@@ -45,6 +46,7 @@ __all__ = [
     "FastDecoder",
     "FastEncoder",
     "FrameLayers",
+    "FrozenDiscriminator",
     "ISTFTHead",
     "LogMel",
     "MimiDecoder",
@@ -72,5 +74,7 @@ __all__ = [
     "VocosDecoder",
     "XCodecDecoder",
     "XCodecEncoder",
+    "mimi_decoder",
+    "mimi_encoder",
     "open_stream",
 ]

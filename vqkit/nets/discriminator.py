@@ -9,7 +9,12 @@ from torch.nn.utils.parametrizations import weight_norm
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.shapes import Float
 
-__all__ = ["DiscriminatorEnsemble", "DiscriminatorOutput", "PeakNormalisation"]
+__all__ = [
+    "DiscriminatorEnsemble",
+    "DiscriminatorOutput",
+    "FrozenDiscriminator",
+    "PeakNormalisation",
+]
 
 # Louder than this, -100 dBFS, a sound is brought to the peak; what is quieter stays quiet.
 _LEAST_PEAK = 1e-5
@@ -161,3 +166,30 @@ class DiscriminatorEnsemble(nn.Module):
         if self.normalisation is not None:
             x = self.normalisation(x)
         return DiscriminatorOutput.joined(member(x) for member in self.members.values())
+
+
+class FrozenDiscriminator(nn.Module):
+    """A discriminator that judges and never learns: random features, or those of another run.
+
+    WavTokenizer's release was trained with DAC's discriminators like this, by an oversight: the
+    optimizer had another copy of them than the losses.
+
+    Args:
+        discriminator: As it is, it stays.
+
+    Example:
+        >>> import torch
+        >>> from vqkit.nets import MultiPeriodDiscriminator
+        >>> frozen = FrozenDiscriminator(MultiPeriodDiscriminator([2], width=4))
+        >>> any(parameter.requires_grad for parameter in frozen.parameters())
+        False
+    """
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator.requires_grad_(False)
+
+    def forward(self, x: Float[Tensor, "batch channels samples"]) -> DiscriminatorOutput:
+        """What the discriminator says."""
+        output: DiscriminatorOutput = self.discriminator(x)
+        return output

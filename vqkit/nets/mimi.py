@@ -1,5 +1,8 @@
 """The encoder and decoder of Mimi: SEANet, a causal transformer, and a last step in rate."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError
@@ -12,7 +15,7 @@ from vqkit.nets.streaming import open_stream
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float, Int
 
-__all__ = ["MimiDecoder", "MimiEncoder"]
+__all__ = ["MimiDecoder", "MimiEncoder", "mimi_decoder", "mimi_encoder"]
 
 
 class MimiEncoder(nn.Module):
@@ -148,3 +151,83 @@ def _check(seanet_dim: int, dim: int, factor: int) -> None:
             f"Mimi network: expected SEANet and transformer of one dim, and factor >= 1, got "
             f"{seanet_dim} and {dim}, factor {factor}."
         )
+
+
+def mimi_encoder(
+    in_channels: int = 1,
+    dim: int = 512,
+    num_filters: int = 64,
+    strides: Sequence[int] = (4, 5, 6, 8),
+    num_layers: int = 8,
+    num_heads: int = 8,
+    hidden_dim: int = 2048,
+    window: int = 250,
+    factor: int = 2,
+) -> MimiEncoder:
+    """Mimi's encoder by its sizes; the defaults are the published model's.
+
+    Args:
+        in_channels: Channels of the media.
+        dim: Features of a latent vector, and inside the transformer.
+        num_filters: Channels at the rate of the media.
+        strides: Of SEANet, that at the rate of the media first.
+        num_layers: Of the transformer.
+        num_heads: Of the transformer.
+        hidden_dim: Inside the transformer's perceptrons.
+        window: Frames of SEANet that one of them looks back at.
+        factor: Frames of SEANet per latent frame.
+
+    Raises:
+        ConfigError: Sizes that do not fit.
+
+    Example:
+        >>> mimi_encoder(dim=8, num_filters=2, num_layers=1, num_heads=2, hidden_dim=16).stride
+        (1920,)
+    """
+    seanet = SEANetEncoder(in_channels, dim, num_filters, strides, **_seanet())
+    return MimiEncoder(
+        seanet, CausalTransformer(dim, num_layers, num_heads, hidden_dim, window), factor
+    )
+
+
+def mimi_decoder(
+    out_channels: int = 1,
+    dim: int = 512,
+    num_filters: int = 64,
+    strides: Sequence[int] = (4, 5, 6, 8),
+    num_layers: int = 8,
+    num_heads: int = 8,
+    hidden_dim: int = 2048,
+    window: int = 250,
+    factor: int = 2,
+) -> MimiDecoder:
+    """Mimi's decoder by its sizes, as :func:`mimi_encoder`.
+
+    Args:
+        out_channels: Channels of the media.
+        dim: As in the encoder.
+        num_filters: As in the encoder.
+        strides: As in the encoder and in its order.
+        num_layers: As in the encoder.
+        num_heads: As in the encoder.
+        hidden_dim: As in the encoder.
+        window: As in the encoder.
+        factor: As in the encoder.
+
+    Raises:
+        ConfigError: Sizes that do not fit.
+    """
+    seanet = SEANetDecoder(out_channels, dim, num_filters, strides, **_seanet())
+    return MimiDecoder(
+        seanet, CausalTransformer(dim, num_layers, num_heads, hidden_dim, window), factor
+    )
+
+
+def _seanet() -> dict[str, Any]:
+    """What Mimi's SEANets have in common besides sizes."""
+    return {
+        "kernels": (7, 3, 3),
+        "learned_shortcut": False,
+        "num_lstm_layers": 0,
+        "style": ConvStyle(causal=True, padding="zero", norm="none"),
+    }

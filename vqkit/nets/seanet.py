@@ -11,6 +11,7 @@ from math import inf, prod
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, StreamingError
+from vqkit.nets.initial_gain import keep_variance
 from vqkit.nets.lengths import LayerSequence, Lengths, TimeLayer, through
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv, trained_weight
 from vqkit.nets.residual_sum import residual_sum
@@ -275,6 +276,7 @@ class SEANetEncoder(_SEANet):
             PaddedConv(width, dim, kernels[2], self.style),
         ]
         self.layers = LayerSequence(*layers)
+        keep_variance(self.layers)
 
     def forward(
         self,
@@ -359,6 +361,7 @@ class SEANetDecoder(_SEANet):
             in_width = width
         layers += [nn.ELU(inplace=True), PaddedConv(width, out_channels, kernels[2], self.style)]
         self.layers = LayerSequence(*layers)
+        keep_variance(self.layers)
 
     @property
     def last_layer(self) -> Tensor:

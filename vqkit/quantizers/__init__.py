@@ -3,6 +3,7 @@
 from vqkit.quantizers.affine import Affine
 from vqkit.quantizers.base import NO_TOKEN, Quantizer, QuantizerOutput
 from vqkit.quantizers.bsq import BSQ
+from vqkit.quantizers.bypass import Bypass
 from vqkit.quantizers.clustering import kmeans_per_class, minibatch_kmeans
 from vqkit.quantizers.codebook import (
     EMA,
@@ -41,6 +42,7 @@ from vqkit.quantizers.interchange import (
     from_taming,
     from_vector_quantize_pytorch,
 )
+from vqkit.quantizers.level_dropout import LevelDropout, LevelsPerBatch, LevelsPerItem
 from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.loss import VQLoss
 from vqkit.quantizers.metric import Cosine, CosineSearch, Euclidean, Metric
@@ -88,6 +90,7 @@ __all__ = [
     "AssignmentEntropy",
     "BetaGain",
     "BitEntropy",
+    "Bypass",
     "CodeSelection",
     "CodebookEntropy",
     "CodebookInit",
@@ -114,6 +117,9 @@ __all__ = [
     "IndexBackpropagation",
     "IndexMap",
     "KMeans",
+    "LevelDropout",
+    "LevelsPerBatch",
+    "LevelsPerItem",
     "LogUniformGain",
     "Metric",
     "MuLawGain",

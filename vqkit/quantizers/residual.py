@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import final
+from typing import Literal, final, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,13 @@ from vqkit.quantizers.gradient import (
     StraightThrough,
     check_works_on_vectors,
 )
+from vqkit.quantizers.level_dropout import LevelDropout, LevelsPerItem
 from vqkit.quantizers.selection import Choice, draw_keys
 from vqkit.shapes import Float, Int
 
 __all__ = ["Residual"]
+
+Commitment = Literal["all", "first"]
 
 
 @final
@@ -39,19 +42,23 @@ class Residual(Quantizer):
         inner: The quantizer that every level copies, with weights of its own.
         depth: Number of levels.
         level_dropout: Probability that an item of a training batch uses only its first n levels,
-            n uniform in 1 ... depth; its other indices are -1 (SoundStream: 1, DAC: 0.5).
+            n uniform in 1 ... depth (SoundStream: 1, DAC: 0.5), or another rule; its other indices
+            are -1.
         level_scale: Level i quantizes ``r_i / level_scale^i``. Below 1 for quantizers of a fixed
             range: FSQ with L symmetric levels leaves residuals of 1/(L-1). One number, or one per
             feature where their levels differ.
         gradient: How the gradient passes the sum.
+        commitment: Which levels pull the input to their codes. EnCodec's code subtracts the
+            straight-through output, whose gradient is the input's, so that nothing is left of it
+            from the second level on ("first"); here each level has its own ("all").
 
     In the first training steps, levels that need data to initialise do so one per step, because the
     residual of the batch that made the level before is untypically small; until then a level
     contributes nothing and its index is -1.
 
     Raises:
-        ConfigError: A depth below 1, a probability outside [0, 1], a scale that is not positive, an
-            estimator that needs a codebook.
+        ConfigError: A depth below 1, a probability outside [0, 1], more levels than there are, a
+            scale that is not positive, an estimator that needs a codebook.
 
     >>> from vqkit.quantizers import FSQ
     >>> quantizer = Residual(FSQ([5, 5], symmetric=True, bound="clamp"), depth=3, level_scale=0.25)
@@ -64,24 +71,39 @@ class Residual(Quantizer):
         self,
         inner: Quantizer,
         depth: int,
-        level_dropout: float = 0.0,
+        level_dropout: float | LevelDropout = 0.0,
         level_scale: float | Sequence[float] = 1.0,
         gradient: GradientEstimator | None = None,
+        commitment: Commitment = "all",
     ) -> None:
         super().__init__()
         scales = (level_scale,) if isinstance(level_scale, float | int) else tuple(level_scale)
         if (
             depth < 1
-            or not 0.0 <= level_dropout <= 1.0
             or not all(scale > 0.0 for scale in scales)
             or len(scales) not in (1, inner.dim)
         ):
             raise ConfigError(
-                "Residual: expected depth >= 1, level_dropout in [0, 1] and level_scale > 0, one "
-                f"or {inner.dim} of them, got {depth}, {level_dropout} and {level_scale}."
+                "Residual: expected depth >= 1 and level_scale > 0, one or "
+                f"{inner.dim} of them, got {depth} and {level_scale}."
+            )
+        if commitment not in get_args(Commitment):
+            raise ConfigError(
+                f"Residual commitment: expected one of {get_args(Commitment)}, got {commitment!r}."
             )
         self.depth = depth
         self.level_dropout = level_dropout
+        self.commitment = commitment
+        self._dropout = (
+            level_dropout
+            if isinstance(level_dropout, LevelDropout)
+            else LevelsPerItem(level_dropout)
+        )
+        if self._dropout.largest > depth:
+            raise ConfigError(
+                f"Residual level_dropout: expected at most {depth} levels, which there are, got "
+                f"{self._dropout.largest}."
+            )
         self.level_scale = level_scale if isinstance(level_scale, float | int) else scales
         self._scales = scales
         self.gradient = gradient or StraightThrough()
@@ -132,7 +154,8 @@ class Residual(Quantizer):
         """Arguments, for ``print(module)``."""
         return (
             f"depth={self.depth}, level_dropout={self.level_dropout}, "
-            f"level_scale={self.level_scale}, gradient={self.gradient}"
+            f"level_scale={self.level_scale}, gradient={self.gradient}, "
+            f"commitment={self.commitment!r}"
         )
 
     def _level(self, i: int) -> Quantizer:
@@ -171,6 +194,8 @@ class Residual(Quantizer):
                 kept = (num_levels > i)[:, None].expand(z.shape[:-1])
                 used = kept if valid is None else kept & valid
             level_input = residual if scale is None else residual / scale
+            if i and self.commitment == "first":
+                level_input = level_input.detach()
             if used is not None:
                 level_input = torch.where(used[..., None], level_input, 0.0)
             result = level._assign(level_input, used)
@@ -225,9 +250,6 @@ class Residual(Quantizer):
         return self.depth
 
     def _draw_num_levels(self, z: Tensor) -> Tensor | None:
-        if self.level_dropout == 0.0:
-            return None
-        drawn = torch.randint(1, self.depth + 1, (len(z),), device=z.device)
-        dropped = torch.rand(len(z), device=z.device) < self.level_dropout
+        drawn = self._dropout.draw(len(z), self.depth, z.device)
         # A bad item goes through every level, so that none learns from this batch.
-        return torch.where(dropped & squares_are_finite(z), drawn, self.depth)
+        return None if drawn is None else torch.where(squares_are_finite(z), drawn, self.depth)

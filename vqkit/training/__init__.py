@@ -2,9 +2,10 @@
 
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
-from vqkit.training.callbacks import Checkpoints, Pictures, ProgressBar, StopOnInterrupt
+from vqkit.training.callbacks import Checkpoints, ProgressBar, StopOnInterrupt
 from vqkit.training.distillation import Distillation
-from vqkit.training.learning_rate import Constant, LearningRate, WarmupCosine
+from vqkit.training.examples import Pictures, Spectrograms
+from vqkit.training.learning_rate import Constant, Exponential, LearningRate, WarmupCosine
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
@@ -12,6 +13,7 @@ from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
 from vqkit.training.supervised import SupervisedTraining
 from vqkit.training.trainer import make_trainer
+from vqkit.training.validation import sound_metrics
 from vqkit.training.watch_codebooks import WatchCodebooks
 
 __all__ = [
@@ -19,11 +21,13 @@ __all__ = [
     "Checkpoints",
     "Constant",
     "Distillation",
+    "Exponential",
     "LearningRate",
     "Optimization",
     "Pictures",
     "PriorTraining",
     "ProgressBar",
+    "Spectrograms",
     "StopOnInterrupt",
     "SupervisedTraining",
     "TokenizerTraining",
@@ -35,5 +39,6 @@ __all__ = [
     "make_trainer",
     "parameter_groups",
     "seed_everything",
+    "sound_metrics",
     "train_prior",
 ]

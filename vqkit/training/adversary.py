@@ -99,10 +99,13 @@ class Adversary(nn.Module):
         ramp = self.schedule.weight(step)
         if ramp == 0.0:
             return {}, {}
-        # The discriminator judges here and does not learn.
-        self.discriminator.requires_grad_(False)
+        # The discriminator judges here and does not learn; what never does stays as it is.
+        learning = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad_(False)
         fake = _as_output(self.discriminator(reconstruction))
-        self.discriminator.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
         terms, weights = {_GENERATOR: self.loss.generator(fake.logits)}, {_GENERATOR: self.weight}
         if self.feature_matching is not None:
             if not any(fake.features):

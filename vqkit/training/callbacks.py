@@ -8,12 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.training.module import TokenizerTraining
@@ -21,7 +17,6 @@ from vqkit.training.stepped import SteppedModule
 
 __all__ = [
     "Checkpoints",
-    "Pictures",
     "ProgressBar",
     "StepCallback",
     "StopOnInterrupt",
@@ -92,51 +87,6 @@ class Checkpoints(StepCallback):
         trainer.strategy.barrier()
 
 
-class Pictures(StepCallback):
-    """Writes originals above reconstructions to TensorBoard.
-
-    Args:
-        every: Steps between pictures.
-        num_images: Validation images shown, the same each time.
-        side: Their height and width in the picture, in pixels.
-
-    Raises:
-        ConfigError: A number below 1.
-    """
-
-    def __init__(self, every: int = 1000, num_images: int = 4, side: int = 256) -> None:
-        super().__init__()
-        if min(every, num_images, side) < 1:
-            raise ConfigError(
-                f"Pictures: expected numbers >= 1, got {every}, {num_images}, {side}."
-            )
-        self.every = every
-        self.num_images = num_images
-        self.side = side
-
-    def on_step(self, trainer: Trainer, module: SteppedModule) -> None:
-        """Draw when it is time, on the first rank."""
-        if module.step % self.every and not trainer.should_stop:
-            return
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        source = getattr(getattr(trainer, "datamodule", None), "validation", None)
-        if not boards or source is None or not trainer.is_global_zero:
-            return
-        images = [source[i] for i in range(min(self.num_images, len(source)))]
-        tokenizer = tokenizer_training(module).exported
-        decoded = tokenizer.decode(tokenizer.encode(images))
-        rows = [torch.cat([self._fit(x) for x in row], dim=-1) for row in (images, decoded)]
-        grid = (torch.cat(rows, dim=-2) + 1) / 2
-        for board in boards:
-            board.experiment.add_image("reconstruction", grid, module.step)
-
-    def _fit(self, image: Tensor) -> Tensor:
-        image = image.detach().cpu()[None]
-        size = (self.side, self.side)
-        fitted = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
-        return fitted[0].clamp(-1, 1)
-
-
 class ProgressBar(StepCallback):
     """A bar over the steps on a terminal, a line now and then elsewhere; on stderr."""
 
@@ -189,7 +139,7 @@ class ProgressBar(StepCallback):
         seconds, first = time.monotonic() - self._start[0], self._start[1]
         parts = [f"{(module.step - first) / max(seconds, 1e-9):.1f} steps/s"]
         shown = [name for name in module.latest if name.startswith("loss/")]
-        shown += ["codebook/usage", "validation/psnr_db"]
+        shown += module.headline
         parts += [f"{n.split('/')[-1]} {module.latest[n]:.4g}" for n in shown if n in module.latest]
         return "  ".join(parts)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vqkit.errors import ConfigError
 
-__all__ = ["Constant", "LearningRate", "WarmupCosine"]
+__all__ = ["Constant", "Exponential", "LearningRate", "WarmupCosine"]
 
 
 class LearningRate(ABC):
@@ -61,3 +61,27 @@ class WarmupCosine(LearningRate):
         rest = max(1, self.total_steps - self.warmup_steps)
         progress = min(1.0, (step - self.warmup_steps) / rest)
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Exponential(LearningRate):
+    """Each step has the same share of the rate of the one before.
+
+    Attributes:
+        factor: That share; DAC has 0.999996.
+
+    Example:
+        >>> Exponential(0.5)(3)
+        0.125
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that grows or is gone at once."""
+        if not 0.0 < self.factor <= 1.0:
+            raise ConfigError(f"Exponential: expected 0 < factor <= 1, got {self.factor}.")
+
+    def __call__(self, step: int) -> float:
+        """``factor ** step``."""
+        return float(self.factor**step)

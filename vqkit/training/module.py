@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 
 from vqkit.errors import ConfigError
 from vqkit.losses import GradientBalancer
-from vqkit.metrics import PSNR, CodebookUsage
+from vqkit.metrics import CodebookUsage
 from vqkit.tokenizers import Tokenizer, TokenizerOutput
 from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
@@ -53,6 +54,8 @@ class TokenizerTraining(ResumableModule):
             reconstruction's gradient (EnCodec); the quantizer's loss stands beside. None adds up.
         distillation: Draws the first codebook to a model of speech; its loss stands beside, as the
             quantizer's does.
+        validation: What is measured on held-out media, by name: metrics whose ``update`` takes
+            reconstruction and target. The use of the codebooks is measured in any case.
         accumulate: Batches per step.
         log_every: Steps between entries of the log.
 
@@ -73,6 +76,7 @@ class TokenizerTraining(ResumableModule):
         adversary: Adversary | None = None,
         balancer: BalancerFactory | None = None,
         distillation: Distillation | None = None,
+        validation: Mapping[str, Metric] | None = None,
         accumulate: int = 1,
         log_every: int = 50,
     ) -> None:
@@ -105,8 +109,11 @@ class TokenizerTraining(ResumableModule):
         self.register_buffer("num_skipped", torch.zeros((), dtype=torch.int64))
         self.usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
         self.validation_usage = CodebookUsage(tokenizer.quantizer.codebook_sizes)
-        self.validation_psnr = PSNR()
+        self.validation = MetricCollection(
+            dict(validation or {}), prefix="validation/", compute_groups=False
+        )
         self.latest = {}
+        self.headline = ("codebook/usage", "codebook/usage_0", *self.validation)
         # Batches of the current step; a checkpoint is written between steps, when it is 0.
         self._num_accumulated = 0
 
@@ -158,19 +165,19 @@ class TokenizerTraining(ResumableModule):
             self.trainer.should_stop = True
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Quality and codebook use of whole images."""
-        # The samplers give each rank its own images and perhaps one more: no collective here.
+        """Quality and codebook use of whole items."""
+        # The samplers give each rank its own items and perhaps one more: no collective here.
         output = self.exported(batch)
-        self.validation_psnr.update(output.reconstruction.float().clamp(-1, 1), batch)
+        self.validation.update(output.reconstruction.float().clamp(-1, 1), batch)
         self.validation_usage.update(output.quantizer.indices)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the ranks measured together."""
         if self.trainer.sanity_checking:
             return
-        logs = {"validation/psnr_db": self.validation_psnr.compute()}
+        logs = self.validation.compute()
         logs |= codebook_health(self.validation_usage, None, "validation")
-        self.validation_psnr.reset()
+        self.validation.reset()
         self.validation_usage.reset()
         self._write(logs)
 

@@ -13,6 +13,8 @@ class SteppedModule(LightningModule, ABC):
     max_steps: int
     latest: dict[str, float]
     """What was logged last, for progress bars."""
+    headline: tuple[str, ...] = ()
+    """Names of what progress bars show of it beside the losses."""
 
     @property
     @abstractmethod

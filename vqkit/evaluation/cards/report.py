@@ -8,8 +8,8 @@ from vqkit.evaluation.cards.contestants import BITS, CONTESTANTS
 from vqkit.evaluation.cards.costs import NUM_MEMORY_VECTORS, NUM_VECTORS, Cost
 from vqkit.evaluation.cards.measure import BATCH_SIZE, Quality
 from vqkit.evaluation.cards.sources import DIM, Source
+from vqkit.evaluation.document import plain
 from vqkit.evaluation.environment import Environment
-from vqkit.evaluation.report import plain
 
 __all__ = ["Cards"]
 

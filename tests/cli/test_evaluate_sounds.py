@@ -1,0 +1,167 @@
+"""``vqkit evaluate`` and ``vqkit report`` on sounds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Run
+from tests.cli.tiny_sounds import BROKEN, SOUNDS, tiny_sound_tokenizer, write_sounds
+from vqkit.evaluation import Report
+from vqkit.media import is_image
+
+FAST = "mel_distance,si_sdr"
+
+
+class Loudness:
+    """A model as a user would name it on the command line."""
+
+    def __call__(self, samples: torch.Tensor, sample_rate_hz: int) -> float:
+        return samples.abs().mean().item()
+
+
+def recogniser(samples: torch.Tensor, sample_rate_hz: int) -> str:
+    return "a word"
+
+
+NOT_CALLABLE = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "sounds"
+    tiny_sound_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sounds(tmp_path_factory.mktemp("sounds"))
+
+
+def test_report_and_pictures(run: Run, model: Path, sounds: Path) -> None:
+    ran = run(
+        "evaluate", "-r", sounds, "-m", model, "--output-dir", "out", "--metrics", FAST,
+        "--levels", "1,3", "--reference", "opus=6,9",
+    )  # fmt: skip
+    assert ran.status == 1
+    for name in (*BROKEN, "nothing.wav"):
+        assert name in ran.err
+    assert "kbit/s, of files" in ran.out
+    assert "Opus, 6 kbit/s" in ran.out
+    assert {path.name for path in Path("out").iterdir()} == {
+        "report.json",
+        "usage.png",
+        "rate_quality.png",
+        "spectrogram_worst.png",
+        "spectrogram_median.png",
+        "spectrogram_best.png",
+    }
+    assert all(is_image(path) for path in Path("out").glob("*.png"))
+    report = Report.load("out")
+    assert len(report.items) == len(SOUNDS) - 1
+    assert report.setting.quality["sample_rate_hz"] == 8000
+    assert [point.setting for point in report.levels.points] == [1, 3]
+    (opus,) = report.references
+    assert [point.setting for point in opus.points] == [6000, 9000]
+    assert opus.num_items == len(report.items)
+
+
+def test_usual_metrics_say_what_is_missing(run: Run, model: Path, sounds: Path) -> None:
+    ran = run("evaluate", sounds / "talk.flac", "-m", model, "--output-dir", "out", "--json", "-q")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.document == json.loads(Path("out/report.json").read_text())
+    measured = {row["name"]: row["reason"] for row in ran.document["measured"]}
+    assert list(measured) == ["mel_distance", "stft_distance", "si_sdr", "snr", "pesq", "stoi"]
+    assert "needs 16000 Hz" in measured["pesq"]
+
+
+def test_models_of_the_user(run: Run, model: Path, sounds: Path, tmp_path: Path) -> None:
+    here = "tests.cli.test_evaluate_sounds"
+    (tmp_path / "said.txt").write_text("talk two words\nvoice.ogg\ta word\n")
+    ran = run(
+        "evaluate", sounds / "talk.flac", sounds / "voice.ogg", "-m", model,
+        "--output-dir", "out", "--metrics", "snr", "--scorer", f"loudness={here}:Loudness",
+        "--transcriber", f"{here}:recogniser", "--transcripts", tmp_path / "said.txt", "-q",
+    )  # fmt: skip
+    assert (ran.status, ran.err) == (0, "")
+    report = Report.load("out")
+    assert report.metrics["loudness_original"].mean > 0.1
+    assert report.pooled["word_error_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--metrics", "loudness"), "expected one of mel_distance"),
+        (("--levels", "4"), "cannot decode from the first 4"),
+        (("--levels", "some"), "or all"),
+        (("--reference", "aac"), "got 'aac'"),
+        (("--reference", "opus=low"), "with numbers"),
+        (("--reference", "opus=1"), "expected 6 to 256"),
+        (("--reference", "jpeg"), "expected one of opus, mp3, amr"),
+        (("--lpips",), "--lpips: audio/tiny is a tokenizer of audio"),
+        (("--scorer", "utmos"), "NAME=MODULE:OBJECT"),
+        (("--scorer", "a=no_such_module:x"), "No module named"),
+        (("--scorer", "a=tests.cli.test_evaluate_sounds:NOT_CALLABLE"), "can be called"),
+        (("--transcriber", "json:loads"), "together"),
+        (("--transcriber", "json:loads", "--transcripts", "nowhere"), "cannot read it"),
+    ],
+)
+def test_wrong_usage(
+    options: tuple[str, ...], complaint: str, run: Run, model: Path, sounds: Path
+) -> None:
+    command = ("evaluate", sounds / "talk.flac", "-m", model, "--output-dir", "out")
+    ran = run(*command, *options)
+    assert ran.status != 0
+    assert complaint in ran.err
+    assert not Path("out/report.json").exists()
+
+
+def test_options_of_sounds_on_images(run: Run, photos: Path, tmp_path: Path) -> None:
+    from tests.cli.tiny import tiny_tokenizer
+
+    tiny_tokenizer().save_pretrained(tmp_path / "images")
+    options = ("-m", tmp_path / "images", "--trust", "tests", "--output-dir", "out")
+    ran = run("evaluate", photos / "a.png", *options, "--metrics", "pesq")
+    assert ran.status == 2
+    assert "--metrics: image/tiny is a tokenizer of image" in ran.err
+
+
+class TestReport:
+    @pytest.fixture
+    def report(self, run: Run, model: Path, sounds: Path) -> Path:
+        options = ("--output-dir", "out", "--metrics", FAST, "-q", "--dataset", "two")
+        names = (sounds / "talk.flac", sounds / "voice.ogg")
+        assert run("evaluate", *names, "-m", model, *options).status == 0
+        return Path("out")
+
+    def test_shows_it_again(self, run: Run, report: Path) -> None:
+        ran = run("report", report)
+        assert (ran.status, ran.err) == (0, "")
+        assert "two (" in ran.out
+        assert "SI-SDR in dB" in ran.out
+        document = run("report", report / "report.json", "--json").document
+        assert document == json.loads((report / "report.json").read_text())
+
+    def test_expected_is_printed_and_held_against_it(self, run: Run, report: Path) -> None:
+        ran = run("report", report, "--expected", "audio/tiny", "--minutes", 2)
+        expected = json.loads(ran.out)
+        assert expected["command"] == "vqkit train recipe=audio/tiny"
+        Path("expected.json").write_text(ran.out)
+        ran = run("report", report, "--check", "expected.json")
+        assert (ran.status, ran.err) == (0, "All 5 numbers are as expected.\n")
+        expected["metrics"]["si_sdr"]["value"] += 1e6
+        Path("expected.json").write_text(json.dumps(expected))
+        ran = run("report", report, "--check", "expected.json")
+        assert ran.status == 1
+        assert "si_sdr: expected" in ran.err
+        assert "1 of 5 numbers" in ran.err
+
+    def test_wrong_usage(self, run: Run, report: Path) -> None:
+        assert run("report", report, report).status == 2
+        assert "No such file" in run("report", report, "--check", "nowhere").err
+        Path("text").write_text("no JSON")
+        assert "no JSON" in run("report", report, "--check", "text").err
+        assert "Evaluate a model first" in run("report", "nothing").err

@@ -1,0 +1,76 @@
+"""What an evaluation measures: metrics of one modality behind one interface."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from vqkit.evaluation.item import Picture
+from vqkit.evaluation.media_kind import MediaKind
+from vqkit.media import Audio
+
+__all__ = ["Medium", "Metric", "Quality", "Scores"]
+
+Medium = Tensor | Audio
+"""An image ``[channels, height, width]`` or a sound; samples alone are at the model's rate."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a number of a report is, kept beside it."""
+
+    name: str
+    title: str
+    """A few words with the unit, for tables and axes."""
+    definition: str
+    """To the last constant, with whatever it depends on."""
+    higher_is_better: bool
+    digits: int = 3
+    """Behind the point, for readers."""
+    reason: str | None = None
+    """Why it was not measured at all."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers of one item, and why some are missing."""
+
+    values: Mapping[str, float | None]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+class Quality(ABC):
+    """How near reconstructions are to their originals: the metrics of one modality."""
+
+    kind: MediaKind
+    packages: tuple[str, ...] = ()
+    """Whose versions the numbers depend on, beside those of every report."""
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured, in the order of reports, also what cannot be measured here."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """How it is measured, as JSON types; numbers of different settings do not compare."""
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """What has weights, to be moved to the device of the evaluation."""
+        return ()
+
+    @abstractmethod
+    def measure(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
+        """All scores of an item, ``reconstruction`` in the size of ``original``.
+
+        Raises:
+            ShapeError: The two cannot be compared.
+        """
+
+    def picture(self, name: str, reconstruction: Tensor, original: Medium) -> Picture | None:
+        """Small copies of both for the report; None for media that are not shown this way."""
+        return None
