@@ -21,7 +21,7 @@ from vqkit.metrics import (
     waveform_l1,
 )
 from vqkit.metrics.speech import check_speech_package
-from vqkit.metrics.visqol import VISQOL_RATES_HZ, check_visqol
+from vqkit.metrics.visqol_score import VISQOL_RATES_HZ, check_visqol
 from vqkit.ops import resample
 
 __all__ = [
