@@ -147,9 +147,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     report = dataclasses.replace(report, failures=tuple(failures))
     report, all_codecs = _with_references(report, references, media, quality, console)
     written = [report.save(folder), *save_pictures(report, folder)]
-    if modality == "audio":
-        metric = quality.metrics[0].name
-        written += save_spectrograms(report, folder, tokenizer, media.sound, metric)
+    measured = [metric.name for metric in quality.metrics if report.metrics[metric.name].count]
+    # What came through a pipe cannot be read once more.
+    if modality == "audio" and measured and all(source.path for source in sources):
+        written += save_spectrograms(report, folder, tokenizer, media.sound, measured[0])
     if arguments.json:
         console.document(report.to_dict())
     else:
