@@ -206,6 +206,10 @@ def _quality(
     names: Sequence[str] = DEFAULT_SOUND_METRICS
     if arguments.metrics:
         names = SOUND_METRICS if arguments.metrics == "all" else arguments.metrics.split(",")
+    if unknown := [name for name in names if name not in SOUND_METRICS]:
+        raise UsageError(
+            f"--metrics: expected some of {', '.join(SOUND_METRICS)}, got {unknown[0]!r}."
+        )
     added = metrics_of_user(arguments.scorer, arguments.transcriber, arguments.transcripts, sources)
     assert tokenizer.spec.sample_rate_hz is not None
     return SoundQuality(tokenizer.spec.sample_rate_hz, (*names, *added))
@@ -226,7 +230,7 @@ def _levels(tokenizer: "Tokenizer", text: str | None) -> list[int]:
     else:
         raise UsageError(f"--levels {text}: expected numbers with commas between, or all.")
     for count in levels:
-        check_codebooks(tokenizer, count)
+        check_codebooks(tokenizer, count, "--levels")
     return levels
 
 
