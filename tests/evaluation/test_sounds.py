@@ -21,6 +21,7 @@ from vqkit.evaluation import (
     SoundQuality,
     evaluate,
     extremes,
+    rate_quality_figure,
     scorer_metric,
     sound_metric,
     text_summary,
@@ -279,3 +280,24 @@ class TestModelsOfOthers:
         assert report.items[2].reasons["word_error_rate"] == "no transcript of it"
         assert report.pooled == {"word_error_rate": 0.6, "word_error_rate_original": 0.6}
         assert "word_error_rate 60.00%" in text_summary(report)
+
+
+class TestRateQuality:
+    def test_a_panel_for_each_metric_with_its_levels(self, report):
+        panels = rate_quality_figure(report).axes
+        assert [axes.get_ylabel() for axes in panels] == [
+            "mel distance, lower is better",
+            "STFT distance, lower is better",
+            "SI-SDR in dB",
+            "SNR in dB",
+        ]
+        points = report.levels.points
+        for axes, name in zip(panels, FAST, strict=True):
+            curve = next(line for line in axes.lines if "1 codebook to" in str(line.get_label()))
+            assert curve.get_xdata().tolist() == [point.rate / 1000 for point in points]
+            assert curve.get_ydata().tolist() == [point.metrics[name].mean for point in points]
+
+    def test_chosen_metrics(self, report):
+        assert len(rate_quality_figure(report, ["snr"]).axes) == 1
+        with pytest.raises(ConfigError, match=r"expected some of mel_distance.*got pesq"):
+            rate_quality_figure(report, ["pesq"])
