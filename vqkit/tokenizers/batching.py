@@ -66,17 +66,16 @@ def _encoded_together(
                 grids[i] = grid
         return grids
     (stride,) = encoder.stride  # type: ignore[misc]
+    latents = list(items)
     sizes = [item.shape[-1] for item in items]
     for numbers in by_length(sizes, _samples_at_once(items[0])):
         batch, lengths = _padded([items[i] for i in numbers])
-        latents = encoder(batch, lengths)
-        frames = [-(-sizes[i] // stride) for i in numbers]
-        # One after the other: what lies between them is no latent of anything.
-        rows = torch.cat([latent[:, :n].mT for latent, n in zip(latents, frames, strict=True)])
-        encoded = quantizer.encode(rows[None]).split(frames, dim=1)
-        for i, grid in zip(numbers, encoded, strict=True):
-            grids[i] = grid
-    return grids
+        for i, latent in zip(numbers, encoder(batch, lengths), strict=True):
+            # A copy, or the batch would be kept for it.
+            latents[i] = latent[:, : -(-sizes[i] // stride)].mT.contiguous()
+    # All at once, one after the other: codebooks are large, and items have few latents.
+    encoded = quantizer.encode(torch.cat(latents)[None])
+    return list(encoded.split([len(rows) for rows in latents], dim=1))
 
 
 def _decoded_together(
@@ -92,9 +91,9 @@ def _decoded_together(
         return outputs
     (stride,) = decoder.stride  # type: ignore[misc]
     frames = [grid.shape[1] for grid in grids]
+    latents = quantizer.decode(torch.cat(list(grids), dim=1))[0].split(frames)
     for numbers in by_length(frames, max(1, _samples_at_once(grids[0]) // stride)):
-        rows = quantizer.decode(torch.cat([grids[i] for i in numbers], dim=1))[0]
-        batch, lengths = _padded([part.mT for part in rows.split([frames[i] for i in numbers])])
+        batch, lengths = _padded([latents[i].mT for i in numbers])
         for i, output in zip(numbers, decoder(batch, lengths).float(), strict=True):
             outputs[i] = output[:, : frames[i] * stride]
     return outputs
