@@ -235,11 +235,12 @@ class Tokenizer(nn.Module):
                 f"Decoding: expected tokens of {self.name!r} ({self.fingerprint}), got tokens of "
                 f"{tokens.tokenizer!r} ({tokens.fingerprint}). Load that model."
             )
-        self._check_tokens(tokens)
+        spec = self.spec
+        self._check_tokens(tokens, spec)
         media = []
         with self._evaluating():
             for i, size in enumerate(tokens.media):
-                output = self._decode_item(tokens.item(i).to(self.device))
+                output = self._decode_item(tokens.item(i).to(self.device), spec)
                 media.append(self.frontend.restore(output, size))
         return media
 
@@ -367,9 +368,9 @@ class Tokenizer(nn.Module):
             return torch.zeros(len(batch), *grid, num_codebooks, dtype=torch.int64)
         return self.quantizer.encode(self._latents(batch))
 
-    def _decode_item(self, item: Tokens) -> Tensor:
+    def _decode_item(self, item: Tokens, spec: TokenizerSpec) -> Tensor:
         streams = {name: stream.indices for name, stream in item.streams.items()}
-        num_samples = self.spec.extents(item.media[0]).get("time", 0)
+        num_samples = spec.extents(item.media[0]).get("time", 0)
         pieces = self._coding.decode(streams, num_samples, self.stride[0], self._decode_whole)
         return torch.cat(list(pieces), dim=-1)
 
@@ -426,7 +427,7 @@ class Tokenizer(nn.Module):
                 )
         check_coding(self._coding, self.frontend, self.quantizer)
 
-    def _check_tokens(self, tokens: Tokens) -> None:
+    def _check_tokens(self, tokens: Tokens, spec: TokenizerSpec) -> None:
         sizes = self.quantizer.codebook_sizes
         if (
             tokens.axes != self._axes
@@ -438,14 +439,14 @@ class Tokenizer(nn.Module):
                 f"{tokens.codebook_sizes}."
             )
         for i, size in enumerate(tokens.media):
-            expected = self.spec.grid(size)
+            expected = spec.grid(size)
             grid = tuple(tokens.item(i).indices.shape[1:-1])
             if grid != expected:
                 raise ShapeError(
                     f"Decoding: expected a grid of {expected} for media of {dict(size)}, got "
                     f"{grid}."
                 )
-            check_side_streams(tokens.item(i), self.spec)
+            check_side_streams(tokens.item(i), spec)
 
 
 class _SkipRandom(TorchFunctionMode):
