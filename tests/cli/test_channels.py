@@ -98,7 +98,7 @@ def test_what_is_told(run: Run, models: Path, sounds: Path, tmp_path: Path) -> N
     assert ran.document["items"][0]["chunking"] is None
 
 
-@pytest.mark.parametrize("codebooks", [1, 3])
+@pytest.mark.parametrize("codebooks", [2])
 def test_a_part_of_a_file_in_chunks(
     run: Run, models: Path, sounds: Path, tmp_path: Path, codebooks: int
 ) -> None:

@@ -172,6 +172,19 @@ def test_a_long_sound_needs_few_of_its_tokens_for_a_part():
         MediaPart.of(spec, size, {"channel": (0, 1)}, context=8)
 
 
+def test_numbers_of_a_stranger_are_counted_and_not_listed():
+    """A token file may say of its sound what it likes."""
+    for samples in range(1, 1200):
+        frames = sum(-(-length // 6) for length in CHUNKS.lengths(samples))
+        assert CHUNKS.num_frames(samples, 6) == frames
+        assert CHUNKS.num_chunks(samples) == len(CHUNKS.lengths(samples))
+    model = tokenizer()
+    tokens = model.encode([noise(1000)])
+    size = {"samples": 1 << 53, "sample_rate_hz": RATE_HZ, "channels": 1}
+    with pytest.raises(ShapeError, match="expected a grid of"):
+        model.decode(dataclasses.replace(tokens, media=(size,)))
+
+
 def test_lost_scales_are_those_of_the_neighbours():
     model = tokenizer()
     tokens = model.encode([noise(1000)])

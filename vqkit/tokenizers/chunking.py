@@ -74,9 +74,17 @@ class Chunking:
         starts = range(0, num_samples, self.step_samples)
         return [min(self.chunk_samples, num_samples - start) for start in starts]
 
+    def num_chunks(self, num_samples: int) -> int:
+        """How many chunks there are."""
+        return -(-num_samples // self.step_samples)
+
     def num_frames(self, num_samples: int, stride: int) -> int:
         """Latent frames of all chunks."""
-        return sum(-(-length // stride) for length in self.lengths(num_samples))
+        # Counted, not listed: the number of samples may be a stranger's.
+        num_whole = max(0, (num_samples - self.chunk_samples) // self.step_samples + 1)
+        rest = self.lengths(num_samples - num_whole * self.step_samples)
+        frames = -(-self.chunk_samples // stride)
+        return num_whole * frames + sum(-(-length // stride) for length in rest)
 
     def covering(self, num_samples: int, start: int, stop: int) -> tuple[int, int]:
         """The chunks that a part of a sound needs: number of the first, end of the last in samples.
@@ -86,7 +94,7 @@ class Chunking:
         """
         first = max(0, -(-(start + 1 - self.chunk_samples) // self.step_samples))
         # The last two chunks may be shorter; how chunks fade is known from one that is whole.
-        first = max(0, min(first, len(self.lengths(num_samples)) - 3))
+        first = max(0, min(first, self.num_chunks(num_samples) - 3))
         last = -(-stop // self.step_samples) - 1
         return first, min(num_samples, last * self.step_samples + self.chunk_samples)
 

@@ -80,7 +80,7 @@ class MediaPart:
             if spec.chunking is not None:
                 chunk, end = spec.chunking.covering(extents[axis], start, stop)
                 begin = chunk * spec.chunking.step_samples
-                side["chunk"] = (chunk, chunk + len(spec.chunking.lengths(end - begin)))
+                side["chunk"] = (chunk, chunk + spec.chunking.num_chunks(end - begin))
                 first = chunk * -(-spec.chunking.chunk_samples // stride)
                 last = first + spec.chunking.num_frames(end - begin, stride)
             else:

@@ -121,10 +121,10 @@ class TokenizerSpec:
                 f"Media size: expected 1 to {MAX_SAMPLE_RATE_HZ} Hz and 1 to {MAX_CHANNELS} "
                 f"channels, got {rate} Hz and {channels}."
             )
-        time = -(-size["samples"] * self.sample_rate_hz // rate)
-        return (
-            {"time": time, CHANNEL_AXIS: channels} if self.codes_channels_alone else {"time": time}
-        )
+        extents = {"time": -(-size["samples"] * self.sample_rate_hz // rate)}
+        if self.codes_channels_alone:
+            extents[CHANNEL_AXIS] = channels
+        return extents
 
     def grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
         """Grid of the tokens of media of a size: each axis over its stride, rounded up.
@@ -160,7 +160,7 @@ class TokenizerSpec:
             return ()
         extents = self.extents(size)
         further = (extents[CHANNEL_AXIS],) if self.codes_channels_alone else ()
-        return (len(self.chunking.lengths(extents["time"])), *further)
+        return (self.chunking.num_chunks(extents["time"]), *further)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; without what is None."""
