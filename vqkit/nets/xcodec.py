@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, ShapeError
 from vqkit.nets.dac import DACDecoder, DACEncoder
 from vqkit.nets.waveform import require_frames, require_waveform
 from vqkit.shapes import Float
@@ -56,7 +56,7 @@ class XCodecEncoder(nn.Module):
 
         Raises:
             ConfigError: There is no semantic half.
-            ShapeError: Other channels, or no sample.
+            ShapeError: Other channels, no sample, or a semantic half of other frames.
         """
         require_waveform(x, self.in_channels)
         if self.semantic is None:
@@ -66,7 +66,14 @@ class XCodecEncoder(nn.Module):
                 "library that has it: its tokens decode here."
             )
         whole = F.pad(x, (0, -x.shape[-1] % self.stride[0]))
-        features = torch.cat([self.acoustic(whole), self.semantic(whole)], dim=1)
+        sound, speech = self.acoustic(whole), self.semantic(whole)
+        expected = (len(sound), self.semantic_dim, sound.shape[-1])
+        if tuple(speech.shape) != expected:
+            raise ShapeError(
+                f"X-Codec's semantic half: expected features {list(expected)}, got "
+                f"{list(speech.shape)}."
+            )
+        features = torch.cat([sound, speech], dim=1)
         out: Tensor = self.project(features.transpose(1, 2)).transpose(1, 2)
         return out
 

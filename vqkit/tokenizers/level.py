@@ -67,6 +67,7 @@ class LoudnessLevel(Level):
         max_gain_db: As of :class:`Level`.
         target_lufs: Loudness to bring sounds to. DAC was trained at -16 (code) or -24 (paper).
 
+    >>> import torch
     >>> tone = 0.01 * torch.sin(2 * torch.pi * 997 * torch.arange(48_000) / 48_000)
     >>> round(LoudnessLevel().gain(tone[None], 48_000), 2)
     8.92
@@ -95,7 +96,8 @@ class PeakLevel(Level):
         max_gain_db: As of :class:`Level`.
         target: Largest absolute value, up to 1.
 
-    >>> PeakLevel(target=0.8).gain(torch.tensor([[0.1, -0.4]]), 16_000)
+    >>> import torch
+    >>> round(PeakLevel(target=0.8).gain(torch.tensor([[0.1, -0.4]]), 16_000), 6)
     2.0
     """
 

@@ -7,11 +7,16 @@ from torch import nn
 from transformers import DacConfig, HubertConfig, XcodecConfig, XcodecModel
 
 from tests.tokenizers.converters import peers
-from vqkit.errors import ConfigError
+from vqkit.errors import ConfigError, ShapeError
 from vqkit.files import dumps, loads
 from vqkit.nets import XCodecEncoder
+from vqkit.quantizers import Factorized, Residual, VectorQuantizer
 from vqkit.tokenizers import Tokenizer, Tokens, TokenStream
-from vqkit.tokenizers.converters import read_foreign, xcodec_from_transformers
+from vqkit.tokenizers.converters import (
+    dac_to_transformers,
+    read_foreign,
+    xcodec_from_transformers,
+)
 from vqkit.tokenizers.converters.state import fold_weight_norm
 
 HOP = 320
@@ -136,6 +141,21 @@ def test_weights_of_something_else(model):
         xcodec_from_transformers(model.config.to_dict(), state)
     with pytest.raises(ConfigError, match="semantic_dim >= 1"):
         XCodecEncoder(xcodec_from_transformers(*_parts(model)).encoder.acoustic, 0)
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_a_semantic_half_of_other_frames_is_refused(model):
+    tokenizer = xcodec_from_transformers(*_parts(model), nn.Conv1d(1, 16, HOP, stride=2 * HOP))
+    with pytest.raises(ShapeError, match=r"expected features \[1, 16, 4\], got \[1, 16, 2\]"):
+        tokenizer.encoder(sound(4, 1))
+
+
+def test_its_decoder_is_no_dac(model):
+    tokenizer = xcodec_from_transformers(*_parts(model))
+    projected = Residual(Factorized(VectorQuantizer(4, 8), 16), 2)
+    parts = tokenizer.encoder.acoustic, projected, tokenizer.decoder.acoustic
+    with pytest.raises(ConfigError, match="no tanh"):
+        dac_to_transformers(Tokenizer(tokenizer.frontend, *parts))
 
 
 def _parts(model):

@@ -83,6 +83,8 @@ def dac_to_transformers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str,
             f"DAC: expected its networks and a residual quantizer, got {type(encoder).__name__} "
             f"and {type(quantizer).__name__}."
         )
+    if not decoder.bounded or decoder.whole_strides:
+        raise ConfigError("DAC: expected its decoder, got X-Codec's, which has no tanh.")
     levels = [level for level in quantizer.levels if isinstance(level, Factorized)]
     if len(levels) != len(quantizer.levels):
         raise ConfigError("DAC: expected levels with projections, got some without.")
