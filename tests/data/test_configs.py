@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vqkit.data import AudioDataModule, ImageDataModule
+from vqkit.data import AudioDataModule, ImageDataModule, TranscribedDataModule
 from vqkit.paths import config_dir
 from vqkit.tokenizers import build, describe
 
@@ -31,6 +31,11 @@ def filled(folder, sounds, tmp_path):
                 source.path = str(tmp_path / "list.txt")
             elif source._target_ == "vqkit.data.AudioFolder":
                 source.path = str(sounds)
+            elif source._target_ == "vqkit.data.TranscribedFolder":
+                source.path, source.pattern = str(sounds), r"(?P<text>\d)"
+            elif source._target_ == "vqkit.data.TranscribedManifest":
+                (tmp_path / "set.tsv").write_text("sounds/1.wav\tone\nsounds/2.flac\ttwo\n")
+                source.path = str(tmp_path / "set.tsv")
             elif source._target_ == "vqkit.data.AudioFileList":
                 (tmp_path / "list.txt").write_text("sounds/1.wav\nsounds/2.flac\n")
                 source.path = str(tmp_path / "list.txt")
@@ -52,6 +57,9 @@ def test_all_files_are_seen():
         "imagenet",
         "photos",
         "shapes",
+        "spoken_digits",
+        "transcribed_folder",
+        "transcribed_manifest",
         "voices",
     ]
 
@@ -61,8 +69,13 @@ def test_a_file_builds_a_data_module_that_gives_batches(file, filled):
     config = filled(file)
     module = build_data(config)
     batch = next(iter(module.train_dataloader()))
-    assert batch.dtype == torch.float32
     whole = next(iter(module.val_dataloader()))
+    if isinstance(module, TranscribedDataModule):
+        assert len(batch.transcripts) == len(batch.waveforms) == config["batch_size"]
+        assert module.sample_rate_hz == 16_000
+        assert len(whole.transcripts) == 1
+        return
+    assert batch.dtype == torch.float32
     if config["_target_"] == "vqkit.data.AudioDataModule":
         assert isinstance(module, AudioDataModule)
         assert batch.shape == (config["batch_size"], 1, 24_000)
@@ -82,7 +95,11 @@ def test_an_object_can_be_described_and_built_again(file, filled):
     again = build_data(describe(module))
     assert describe(again) == describe(module)
     assert again.transform == module.transform
-    assert torch.equal(next(iter(again.val_dataloader())), next(iter(module.val_dataloader())))
+    ours, theirs = (next(iter(m.val_dataloader())) for m in (module, again))
+    if isinstance(module, TranscribedDataModule):
+        assert ours.transcripts == theirs.transcripts
+        ours, theirs = ours.waveforms, theirs.waveforms
+    assert torch.equal(ours, theirs)
 
 
 def test_hydra_builds_it_too():
