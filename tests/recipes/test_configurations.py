@@ -21,6 +21,7 @@ from vqkit.training import seed_everything
 CONFIGS = sorted(config_dir().rglob("*.yaml"))
 RECIPES = sorted(str(p.parent.relative_to(recipe_dir())) for p in recipe_dir().rglob("recipe.yaml"))
 IMAGE_RECIPES = ["image/quickstart", "image/vqgan", "image/vqgan-small"]
+SUPERVISED_RECIPES = ["audio/supervised", "audio/supervised-small"]  # tests/recipes/test_supervised
 FACADES = (
     "quantizers",
     "nets",
@@ -70,7 +71,7 @@ def test_every_file_is_seen():
     }
     assert len(CONFIGS) == 141
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
-    assert set(RECIPES) - set(IMAGE_RECIPES) == set(SOUND_RECIPES)
+    assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
