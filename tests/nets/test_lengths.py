@@ -12,6 +12,8 @@ from vqkit.nets import (
     ConvStyle,
     DACDecoder,
     DACEncoder,
+    LightDecoder,
+    LightEncoder,
     MimiDecoder,
     MimiEncoder,
     PaddedConv,
@@ -60,6 +62,7 @@ FAMILIES = {
     for causal in (True, False)
 } | {
     "SEANet, two blocks": lambda: seanet(ConvStyle(), num_blocks=2, learned_shortcut=False),
+    "light": lambda: (LightEncoder(1, 4, 8, STRIDES, 1), LightDecoder(1, 4, 8, STRIDES, 1)),
     "DAC": dac,
     "DAC, odd strides": lambda: dac((3, 1, 5, 2)),
     "Mimi": mimi,

@@ -16,6 +16,8 @@ from vqkit.nets import (
     DACDecoder,
     DACEncoder,
     ISTFTHead,
+    LightDecoder,
+    LightEncoder,
     MimiDecoder,
     MimiEncoder,
     PaddedConv,
@@ -57,6 +59,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         )
         for name, style in STYLES.items()
     },
+    "light encoder": lambda: LightEncoder(dim=4, width=8, strides=[8, 3], num_blocks=1),
+    "light decoder": lambda: LightDecoder(dim=4, width=8, strides=[8, 3], num_blocks=1),
     "DAC encoder": lambda: DACEncoder(dim=4, num_filters=2, strides=[2, 3, 4]),
     "DAC decoder": lambda: DACDecoder(dim=4, num_filters=16, strides=[2, 3, 4]),
     "DAC encoder, odd strides": lambda: DACEncoder(dim=4, num_filters=2, strides=[5, 3]),

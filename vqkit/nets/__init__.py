@@ -12,6 +12,7 @@ from vqkit.nets.discriminator import (
 from vqkit.nets.fast import FastDecoder, FastEncoder
 from vqkit.nets.frame_layers import AttentionLayers, ConvLayers, FrameLayers
 from vqkit.nets.istft import ISTFTHead
+from vqkit.nets.light import LightDecoder, LightEncoder
 from vqkit.nets.log_mel import LogMel
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder, mimi_decoder, mimi_encoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
@@ -48,6 +49,8 @@ __all__ = [
     "FrameLayers",
     "FrozenDiscriminator",
     "ISTFTHead",
+    "LightDecoder",
+    "LightEncoder",
     "LogMel",
     "MimiDecoder",
     "MimiEncoder",

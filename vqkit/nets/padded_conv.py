@@ -66,6 +66,7 @@ class PaddedConv(TimeLayer):
         style: Padding and norm.
         stride: Samples per frame.
         dilation: Step in samples between the taps.
+        groups: Groups of channels that do not mix.
         bias: Whether something is added.
 
     Raises:
@@ -86,6 +87,7 @@ class PaddedConv(TimeLayer):
         *,
         stride: int = 1,
         dilation: int = 1,
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
         super().__init__()
@@ -95,7 +97,13 @@ class PaddedConv(TimeLayer):
                 f"PaddedConv: expected a kernel of at least the stride of {stride}, got {kernel}."
             )
         conv = nn.Conv1d(
-            in_channels, out_channels, kernel, stride=stride, dilation=dilation, bias=bias
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
         )
         self.conv, self.norm = _normed(conv, style.norm)
         self.stride = stride
