@@ -68,8 +68,18 @@ def test_every_configuration_is_seen():
     assert len(CONFIGS) == 44
 
 
+# The layers of other configurations, in the sizes of published codecs.
+ALIKE = {"encodec", "dac", "residual_vq_affine"}
+
+
 @pytest.mark.parametrize("check", quantizer_checks(), ids=lambda check: check.__name__)
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem in ALIKE else ())
+        for path in CONFIGS
+    ],
+)
 @pytest.mark.usefixtures("unchecked_shapes")
 def test_contract(path, check):
     check(example(path))
