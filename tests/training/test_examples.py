@@ -52,7 +52,12 @@ def sound_training() -> TokenizerTraining:
     )
 
 
-def written_by(callback, module, validation) -> dict:
+@pytest.fixture
+def written_by(unchecked_shapes):
+    return _written_by
+
+
+def _written_by(callback, module, validation) -> dict:
     """At the last step."""
     board = Board()
     logger = TensorBoardLogger("never written")
@@ -67,7 +72,7 @@ def written_by(callback, module, validation) -> dict:
     return board.written
 
 
-def test_sounds_are_shown_as_spectrograms_and_played():
+def test_sounds_are_shown_as_spectrograms_and_played(written_by):
     voices = Voices(3, seconds=0.5, sample_rate_hz=RATE_HZ, channels=1)
     module = sound_training()
     written = written_by(Spectrograms(num_sounds=2, max_seconds=0.25), module, voices)
@@ -87,7 +92,7 @@ def test_sounds_are_shown_as_spectrograms_and_played():
     assert torch.equal(reconstruction, module.exported.decode(tokens)[0][0])
 
 
-def test_pictures_are_shown_above_their_reconstructions():
+def test_pictures_are_shown_above_their_reconstructions(written_by):
     module = tiny.training(10, gan=False)
     source = tiny.Gradients(3)
     written = written_by(Pictures(num_images=2, side=48), module, source)
@@ -96,7 +101,7 @@ def test_pictures_are_shown_above_their_reconstructions():
     torch.testing.assert_close(grid[:, :48, 48:], (source[1] + 1) / 2)
 
 
-def test_spectrograms_want_sounds():
+def test_spectrograms_want_sounds(written_by):
     with pytest.raises(ConfigError, match="of sounds"):
         written_by(Spectrograms(), tiny.training(10, gan=False), tiny.Gradients(3))
 

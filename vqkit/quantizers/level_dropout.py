@@ -43,7 +43,10 @@ class LevelsPerItem(LevelDropout):
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
         if not 0.0 <= self.probability <= 1.0:
-            raise ConfigError(f"LevelsPerItem: expected 0 to 1, got {self.probability}.")
+            raise ConfigError(
+                f"Residual level_dropout: expected a probability from 0 to 1, got "
+                f"{self.probability}."
+            )
 
     def draw(
         self, num_items: int, depth: int, device: torch.device
