@@ -15,7 +15,7 @@ from vqkit.errors import ConfigError
 from vqkit.evaluation.document import plain
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.output import write_output
-from vqkit.metrics import CodebookUsage, EditCount, character_edits, word_edits
+from vqkit.metrics import EditCount, character_edits, word_edits
 from vqkit.metrics.codebook import CodebookLevel, codebook_level
 from vqkit.tokenizers import SpeechRecogniser, TokenizerSpec
 
@@ -149,6 +149,8 @@ def evaluate_recognition(
     Raises:
         ConfigError: There is no sound.
     """
+    from vqkit.metrics import CodebookUsage  # loads torchmetrics, which takes seconds
+
     tokenizer = None if recogniser.quantizer is None else recogniser.tokenizer
     usage = None if tokenizer is None else CodebookUsage(tokenizer.quantizer.codebook_sizes)
     results = []

@@ -41,6 +41,7 @@ class DistillationLoss(ABC):
 class CosineDistance(DistillationLoss):
     """One minus the cosine of the features of each frame (Mimi; Moshi, arXiv 2410.00037).
 
+    >>> import torch
     >>> one, two = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 2.0]]])
     >>> CosineDistance()(one, 3 * one), CosineDistance()(one, two)
     (tensor(0.), tensor(1.))
@@ -56,6 +57,7 @@ class LogSigmoidCosine(DistillationLoss):
 
     What a feature does over a sound is compared, not what all features are at a moment.
 
+    >>> import torch
     >>> series = torch.tensor([[[1.0], [2.0]]])
     >>> LogSigmoidCosine()(series, 2 * series)
     tensor(0.3133)
