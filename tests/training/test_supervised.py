@@ -74,7 +74,7 @@ def recogniser(quantized: bool = True, seq2seq: bool = False) -> SpeechRecognise
 
 def training(model: SpeechRecogniser, max_steps: int, **options) -> SupervisedTraining:
     optimization = Optimization(
-        partial(torch.optim.AdamW, lr=3e-2, weight_decay=0.01),
+        partial(torch.optim.AdamW, lr=options.pop("lr", 3e-2), weight_decay=0.01),
         clip_norm=1.0,
         average_decay=options.pop("average_decay", 0.0),
     )
@@ -90,8 +90,8 @@ def items(source):
 
 
 def check_learned(source, quantized: bool, seq2seq: bool = False) -> None:
-    module = training(recogniser(quantized, seq2seq), 40)
-    fit(module, data(source), validate_every=40)
+    module = training(recogniser(quantized, seq2seq), 100, lr=1e-2)
+    fit(module, data(source), validate_every=100)
     report = evaluate_recognition(module.exported, items(source), sample_rate_hz=RATE)
     assert report.words.rate == 0.0
     assert module.latest["validation/word_error_rate"] == 0.0
