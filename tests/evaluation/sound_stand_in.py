@@ -58,7 +58,7 @@ class CoarseSamples:
         return Tokens({"tokens": stream}, (size,), "audio", self.spec.name, self.spec.fingerprint)
 
 
-def sounds(count: int, seconds: float = 0.5) -> list[tuple[str, Audio]]:
+def sounds(count: int, seconds: float = 0.2) -> list[tuple[str, Audio]]:
     """Different voices with some noise, the same on every call."""
     return [
         (

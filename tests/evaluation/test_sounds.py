@@ -21,6 +21,7 @@ from vqkit.evaluation import (
     SoundQuality,
     evaluate,
     extremes,
+    rate_quality_figure,
     scorer_metric,
     sound_metric,
     text_summary,
@@ -58,15 +59,15 @@ class TestRows:
                 "si_sdr": si_sdr(decoded, original).item(),
                 "snr": snr(decoded, original).item(),
             }
-            assert item.size == {"samples": 8000, "sample_rate_hz": RATE_HZ, "channels": 1}
+            assert item.size == {"samples": 3200, "sample_rate_hz": RATE_HZ, "channels": 1}
 
     def test_rate_is_bits_per_second_of_the_file(self, media, report):
         sizes_bytes = [len(dumps(CoarseSamples().encode([sound.samples]))) for _, sound in media]
         assert [item.size_bytes for item in report.items] == sizes_bytes
-        assert [item.actual_rate for item in report.items] == [8 * n / 0.5 for n in sizes_bytes]
-        assert report.rate.actual_rate == pytest.approx(8 * sum(sizes_bytes) / 1.5)
+        assert [item.actual_rate for item in report.items] == [8 * n / 0.2 for n in sizes_bytes]
+        assert report.rate.actual_rate == pytest.approx(8 * sum(sizes_bytes) / 0.6)
         assert report.metrics["nominal_bits_per_second"].mean == 6 * RATE_HZ
-        assert report.to_dict()["rate"]["seconds"] == 1.5
+        assert report.to_dict()["rate"]["seconds"] == pytest.approx(0.6)
 
     def test_levels_are_files_of_their_own(self, media, report):
         tokenizer = CoarseSamples()
@@ -197,7 +198,7 @@ class TestSettings:
         with pytest.raises(ConfigError, match="ImageQuality of images"):
             evaluate(CoarseSamples(), [], dataset="x", quality=ImageQuality())
         with pytest.raises(ConfigError, match="SoundQuality of sounds"):
-            evaluate(BlockMeans(), pictures(1), dataset="x", quality=SoundQuality(RATE_HZ))
+            evaluate(BlockMeans(), pictures(1), dataset="x", quality=SoundQuality(RATE_HZ, ["snr"]))
 
     @pytest.mark.parametrize("levels", [[0], [4], [1, 1]])
     def test_levels_that_there_are_none(self, levels):
@@ -279,3 +280,24 @@ class TestModelsOfOthers:
         assert report.items[2].reasons["word_error_rate"] == "no transcript of it"
         assert report.pooled == {"word_error_rate": 0.6, "word_error_rate_original": 0.6}
         assert "word_error_rate 60.00%" in text_summary(report)
+
+
+class TestRateQuality:
+    def test_a_panel_for_each_metric_with_its_levels(self, report):
+        panels = rate_quality_figure(report).axes
+        assert [axes.get_ylabel() for axes in panels] == [
+            "mel distance, lower is better",
+            "STFT distance, lower is better",
+            "SI-SDR in dB",
+            "SNR in dB",
+        ]
+        points = report.levels.points
+        for axes, name in zip(panels, FAST, strict=True):
+            curve = next(line for line in axes.lines if "1 codebook to" in str(line.get_label()))
+            assert curve.get_xdata().tolist() == [point.rate / 1000 for point in points]
+            assert curve.get_ydata().tolist() == [point.metrics[name].mean for point in points]
+
+    def test_chosen_metrics(self, report):
+        assert len(rate_quality_figure(report, ["snr"]).axes) == 1
+        with pytest.raises(ConfigError, match=r"expected some of mel_distance.*got pesq"):
+            rate_quality_figure(report, ["pesq"])

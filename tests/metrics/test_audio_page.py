@@ -13,7 +13,7 @@ from vqkit.metrics import (
     speech,
     speech_metric,
     transcripts,
-    visqol,
+    visqol_score,
 )
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "audio_metrics.md"
@@ -26,7 +26,7 @@ MODULES = [
     speech,
     speech_metric,
     transcripts,
-    visqol,
+    visqol_score,
 ]
 
 

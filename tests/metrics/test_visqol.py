@@ -13,7 +13,7 @@ from tests.metrics.sounds import RATE_HZ, noisy, voice
 from vqkit.errors import MissingExtraError, ShapeError
 from vqkit.metrics import Unmeasured, ViSQOL
 from vqkit.metrics import visqol as visqol_of
-from vqkit.metrics.visqol import _measure_of
+from vqkit.metrics.visqol_score import _measure_of
 
 
 class StandIn:

@@ -45,8 +45,8 @@ def _within(tokenizer: "Tokenizer", kilobits_per_second: float) -> int:
     return count
 
 
-def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
-    """Refuse a number of codebooks that the tokenizer cannot decode from.
+def check_codebooks(tokenizer: "Tokenizer", count: int | None, option: str = "--codebooks") -> None:
+    """Refuse a number of codebooks, of an option, that the tokenizer cannot decode from.
 
     Raises:
         UsageError: There are not as many, or the quantizer needs all of its codebooks.
@@ -63,6 +63,6 @@ def check_codebooks(tokenizer: "Tokenizer", count: int | None) -> None:
     except ShapeError as error:
         sizes = tokenizer.quantizer.codebook_sizes
         raise UsageError(
-            f"--codebooks {count}: {tokenizer.name} has {len(sizes)} codebook(s) and cannot decode "
+            f"{option} {count}: {tokenizer.name} has {len(sizes)} codebook(s) and cannot decode "
             f"from the first {count}."
         ) from error

@@ -147,9 +147,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     report = dataclasses.replace(report, failures=tuple(failures))
     report, all_codecs = _with_references(report, references, media, quality, console)
     written = [report.save(folder), *save_pictures(report, folder)]
-    if modality == "audio":
-        metric = quality.metrics[0].name
-        written += save_spectrograms(report, folder, tokenizer, media.sound, metric)
+    measured = [metric.name for metric in quality.metrics if report.metrics[metric.name].count]
+    # What came through a pipe cannot be read once more.
+    if modality == "audio" and measured and all(source.path for source in sources):
+        written += save_spectrograms(report, folder, tokenizer, media.sound, measured[0])
     if arguments.json:
         console.document(report.to_dict())
     else:
@@ -205,6 +206,10 @@ def _quality(
     names: Sequence[str] = DEFAULT_SOUND_METRICS
     if arguments.metrics:
         names = SOUND_METRICS if arguments.metrics == "all" else arguments.metrics.split(",")
+    if unknown := [name for name in names if name not in SOUND_METRICS]:
+        raise UsageError(
+            f"--metrics: expected some of {', '.join(SOUND_METRICS)}, got {unknown[0]!r}."
+        )
     added = metrics_of_user(arguments.scorer, arguments.transcriber, arguments.transcripts, sources)
     assert tokenizer.spec.sample_rate_hz is not None
     return SoundQuality(tokenizer.spec.sample_rate_hz, (*names, *added))
@@ -225,7 +230,7 @@ def _levels(tokenizer: "Tokenizer", text: str | None) -> list[int]:
     else:
         raise UsageError(f"--levels {text}: expected numbers with commas between, or all.")
     for count in levels:
-        check_codebooks(tokenizer, count)
+        check_codebooks(tokenizer, count, "--levels")
     return levels
 
 

@@ -48,9 +48,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"Expected one report, got {len(arguments.report)}.")
     report = Report.load(arguments.report[0])
     if arguments.expected is not None:
+        if arguments.minutes is None:
+            raise UsageError("--expected: expected --minutes as well: how long the training took.")
         command = arguments.command or f"vqkit train recipe={arguments.expected}"
         document = expected_document(
-            report, recipe=arguments.expected, command=command, minutes=arguments.minutes or 0.0
+            report, recipe=arguments.expected, command=command, minutes=arguments.minutes
         )
         console.data(json.dumps(document, indent=2, ensure_ascii=False))
         return ExitStatus.DONE

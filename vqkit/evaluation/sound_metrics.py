@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from vqkit.metrics import (
     waveform_l1,
 )
 from vqkit.metrics.speech import check_speech_package
-from vqkit.metrics.visqol import VISQOL_RATES_HZ, check_visqol
+from vqkit.metrics.visqol_score import VISQOL_RATES_HZ, check_visqol
 from vqkit.ops import resample
 
 __all__ = [
@@ -57,19 +57,21 @@ class SoundPair:
         self.sample_rate_hz = sample_rate_hz
         self._pair = reconstruction, original
         # Several metrics share a rate, and filters are not free.
-        self.at = lru_cache(self._at)
+        self._at_rate: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def at(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
+        """Both ``[1, channels, samples]``, resampled if need be."""
+        if sample_rate_hz not in self._at_rate:
+            reconstruction, original = (
+                resample(part, self.sample_rate_hz, sample_rate_hz)[None] for part in self._pair
+            )
+            self._at_rate[sample_rate_hz] = reconstruction, original
+        return self._at_rate[sample_rate_hz]
 
     def mono_at(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
         """The means of their channels, ``[1, 1, samples]``."""
         reconstruction, original = self.at(sample_rate_hz)
         return reconstruction.mean(dim=1, keepdim=True), original.mean(dim=1, keepdim=True)
-
-    def _at(self, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
-        """Both ``[1, channels, samples]``, resampled if need be."""
-        reconstruction, original = (
-            resample(part, self.sample_rate_hz, sample_rate_hz)[None] for part in self._pair
-        )
-        return reconstruction, original
 
 
 @dataclass(frozen=True)

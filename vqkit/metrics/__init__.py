@@ -55,7 +55,7 @@ from vqkit.metrics.transcripts import (
     word_edits,
     word_error_rate,
 )
-from vqkit.metrics.visqol import visqol
+from vqkit.metrics.visqol_score import visqol
 
 if TYPE_CHECKING:
     from vqkit.metrics.audio_metric import (

@@ -14,7 +14,7 @@ from vqkit.metrics.item_scores import ItemScores, Unmeasured
 from vqkit.metrics.scorers import ReferenceFreeScorer, Transcriber
 from vqkit.metrics.speech import PesqMode, check_speech_package, pesq, stoi
 from vqkit.metrics.transcripts import EditCount, word_edits
-from vqkit.metrics.visqol import VISQOL_RATES_HZ, VisqolMode, check_visqol, visqol
+from vqkit.metrics.visqol_score import VISQOL_RATES_HZ, VisqolMode, check_visqol, visqol
 from vqkit.shapes import Float
 
 __all__ = ["PESQ", "STOI", "ReferenceFreeScore", "ViSQOL", "WordErrorRate"]
