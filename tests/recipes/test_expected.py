@@ -5,6 +5,7 @@ import json
 import pytest
 
 from vqkit.cli.train import main
+from vqkit.evaluation import Report, unexpected
 from vqkit.paths import recipe_dir
 
 RECIPES = sorted(path.parent for path in recipe_dir().rglob("recipe.yaml"))
@@ -42,3 +43,11 @@ def test_quickstart_reaches_its_numbers(tmp_path):
     assert seen["psnr_db"] >= 27.0
     assert seen["bits_per_pixel_of_file"] <= 0.12
     assert seen["usage_of_training_photos"] >= 0.9
+
+
+@pytest.mark.recipe
+@pytest.mark.timeout(900)
+def test_quickstart_of_sounds_reaches_its_numbers(tmp_path):
+    assert main(["recipe=audio/quickstart", f"output_dir={tmp_path}"]) == 0
+    expected = json.loads((recipe_dir() / "audio/quickstart/expected.json").read_text())
+    assert unexpected(Report.load(tmp_path), expected) == ()

@@ -1,4 +1,4 @@
-"""Codecs of the recipes, of reduced width: in pieces and in streams they are what they are whole."""
+"""Codecs of the recipes, of reduced width: what they are whole they are in pieces and streams."""
 
 import itertools
 

@@ -48,7 +48,7 @@ AT_ONCE = [
     "adversary.schedule.discriminator_start_step=null",
 ]
 SHRUNK = {
-    "audio/quickstart": ["encoder.num_filters=2", "data.train.num_sounds=2",
+    "audio/quickstart": [*SMALL_SEANET, *SMALL_VOCOS, "data.train.num_sounds=2",
                          "data.validation.num_sounds=1", "quantizer.inner.inner.codebook_size=16"],
     "audio/encodec-small": [*SMALL_SEANET, "quantizer.inner.inner.codebook_size=16",
                             "discriminator.width=2", *AT_ONCE],
@@ -187,7 +187,7 @@ def test_as_trained_wavtokenizer_has_judges_that_never_learn():
     [("encodec-24k", 24_000), ("encodec-48k", 24_000), ("soundstream", 6000),
      ("dac-16k", 6000), ("dac-24k", 24_000), ("dac-44k", 7751.953125),
      ("wavtokenizer-75", 900), ("wavtokenizer-40", 480), ("mimi", 1100), ("fsq-single", 800),
-     ("encodec-small", 4000), ("wavtokenizer-small", 960), ("quickstart", 2000)],
+     ("encodec-small", 4000), ("wavtokenizer-small", 960), ("quickstart", 3200)],
 )  # fmt: skip
 def test_the_rate_of_every_recipe_is_the_paper_s(recipe, bits_per_second):
     """At its full size, without memory for the weights."""
