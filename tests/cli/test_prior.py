@@ -127,7 +127,7 @@ def test_evaluation_measures_by_the_prior(
     assert without["prior_bits"] is None
     assert with_prior["prior_bits"] < with_prior["entropy_bits"] == without["entropy_bits"]
     assert with_prior["size_bytes"] < without["size_bytes"]
-    (item,) = reports[model_with_prior[0]]["images"]
+    (item,) = reports[model_with_prior[0]]["items"]
     assert item["prior_bits_per_token"] == with_prior["prior_bits"] / (12 * 16)
 
 
