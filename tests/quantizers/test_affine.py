@@ -149,3 +149,15 @@ def test_a_bad_batch_is_counted_and_changes_nothing():
 def test_wrong_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"decay < 1, got 1\.0"):
         Affine(VectorQuantizer(DIM, 4), decay=1.0)
+
+
+def test_levels_of_a_residual_quantizer_inside_decode_alone():
+    inner = Residual(VectorQuantizer(4, 16), depth=3)
+    layer = Affine(inner)
+    z = 5.0 + 2.0 * torch.randn(4, 50, 4)
+    for _ in range(4):
+        layer(z)
+    indices = layer.eval().encode(z)
+    errors = [float((layer.decode(indices[..., :n]) - z).square().mean()) for n in (1, 2, 3)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < float(z.var())

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from vqkit.errors import ConfigError
-from vqkit.quantizers import EMA, Grouped, RandomRotation, Rotated, VectorQuantizer
+from vqkit.quantizers import (
+    EMA,
+    FSQ,
+    Grouped,
+    RandomRotation,
+    Residual,
+    Rotated,
+    VectorQuantizer,
+)
 from vqkit.quantizers.rotated import procrustes
 
 DIM = 8
@@ -137,3 +145,12 @@ def test_masked_vectors_do_not_turn():
 def test_wrong_arguments_are_refused():
     with pytest.raises(ConfigError, match="every >= 0 and 0 <= decay < 1, got -1"):
         Rotated(product(), every=-1)
+
+
+def test_levels_of_a_residual_quantizer_inside_decode_alone():
+    torch.manual_seed(0)
+    layer = Rotated(Residual(FSQ([5, 5], symmetric=True, bound="clamp"), 3, level_scale=0.25))
+    z = 0.9 * (2 * torch.rand(4, 50, 2) - 1)
+    indices = layer.eval().encode(z)
+    errors = [float((layer.decode(indices[..., :n]) - z).square().mean()) for n in (1, 2, 3)]
+    assert errors == sorted(errors, reverse=True)

@@ -1,6 +1,6 @@
 """A codebook that follows mean and deviation of the inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -127,6 +127,10 @@ class Affine(Quantizer):
         codes = self.inner._lookup(indices) * std + mean
         # The mean must not turn "no token" into a vector.
         return codes.masked_fill((indices == NO_TOKEN).all(-1, keepdim=True), 0.0)
+
+    @property
+    def _decodable(self) -> Sequence[int]:
+        return self.inner._decodable
 
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation in fp32, apart from the buffers that may move meanwhile."""

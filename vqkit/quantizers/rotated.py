@@ -1,7 +1,7 @@
 """Quantization in a rotated space; the rotation is learned."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -159,6 +159,10 @@ class Rotated(Quantizer):
 
     def _lookup(self, indices: Tensor) -> Tensor:
         return self.inner._lookup(indices) @ self.rotation.float().T
+
+    @property
+    def _decodable(self) -> Sequence[int]:
+        return self.inner._decodable
 
     @torch.no_grad()
     def _learn(self, z: Tensor, codes: Tensor, valid: Tensor | None) -> None:
