@@ -6,10 +6,12 @@ import torch
 from vqkit.quantizers import (
     EMA,
     FSQ,
+    Affine,
     Factorized,
     Quantizer,
     RandomInit,
     Residual,
+    Rotated,
     RotationTrick,
     Split,
     VectorQuantizer,
@@ -32,6 +34,8 @@ SEVERAL = {
     "split of residuals": lambda: Split(
         Factorized(Residual(vq(3), 1), DIM), Factorized(Residual(vq(3), 2), DIM)
     ),
+    "standardised residual": lambda: Affine(Residual(vq(), 3)),
+    "rotated codebooks": lambda: Rotated(Residual(vq(), 3)),
     "residual of projected": lambda: Residual(Factorized(vq(3), DIM), 2),
 }
 

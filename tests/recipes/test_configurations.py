@@ -58,6 +58,7 @@ def test_every_file_is_seen():
         "data",
         "decoder",
         "discriminator",
+        "distillation",
         "encoder",
         "evaluation",
         "frontend",
@@ -69,7 +70,7 @@ def test_every_file_is_seen():
         "training",
         "validation",
     }
-    assert len(CONFIGS) == 143
+    assert len(CONFIGS) == 146
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
 
@@ -132,6 +133,33 @@ def test_every_training_builds(group, choice):
     assert (training.adversary is None) == (choice == "none")
     assert training.balancer is None
     assert len(training.configure_optimizers()) == (1 if choice == "none" else 2)
+
+
+class Teacher(torch.nn.Module):
+    """Features of a frame of 20 ms at 16 kHz."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        return waveform.unfold(1, 400, 320)[..., : self.dim]
+
+
+@pytest.mark.parametrize(("name", "dim"), [("mimi", 1024), ("speechtokenizer", 768)])
+def test_a_teacher_that_the_user_names(name, dim):
+    config = composed(
+        "recipe=audio/quickstart",
+        f"distillation={name}",
+        f"distillation.teacher._target_={__name__}.Teacher",
+        "+distillation.teacher.dim=300",
+        "distillation.teacher_dim=300",
+    )
+    assert config.distillation.loss._target_.startswith("vqkit.losses.")
+    assert composed(f"distillation={name}").distillation.teacher_dim == dim
+    distillation = instantiate(config.training, _convert_="all").distillation
+    loss = distillation(torch.randn(2, 13, config.encoder.dim), torch.randn(2, 1, 16_000))
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize("adversary", ["none", "encodec", "audiocraft"])

@@ -120,7 +120,7 @@ class Affine(Quantizer):
         result = quantize((z - mean) / std, valid)
         if moments is not None:
             self._follow(*moments)
-        return result._replace(codes=result.codes * std + mean)
+        return result.mapped(lambda codes: codes * std + mean)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         mean, std = self._scale()

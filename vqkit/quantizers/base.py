@@ -65,6 +65,11 @@ class Assignment(NamedTuple):
     choice: Choice | None = None
     first: Tensor | None = None
 
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Assignment":
+        """The same, its vectors as a function has them."""
+        first = None if self.first is None else function(self.first)
+        return self._replace(codes=function(self.codes), first=first)
+
 
 class Quantizer(nn.Module, ABC):
     """Maps vectors to indices and back. Channels last, any number of position axes, fp32 inside.

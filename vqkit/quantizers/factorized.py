@@ -78,8 +78,7 @@ class Factorized(Quantizer):
         return self._projected(result._replace(codes=estimated, first=first))
 
     def _projected(self, result: Assignment) -> Assignment:
-        first = None if result.first is None else _linear(self.project_out, result.first)
-        return result._replace(codes=_linear(self.project_out, result.codes), first=first)
+        return result.mapped(lambda codes: _linear(self.project_out, codes))
 
     def _index(self, z: Tensor) -> Tensor:
         return self.inner._index(_linear(self.project_in, z))

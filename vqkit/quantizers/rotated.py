@@ -155,7 +155,7 @@ class Rotated(Quantizer):
         result = quantize(z @ rotation, valid)
         if trains and not recomputes and self.every > 0:
             self._learn(z.detach(), result.codes.detach(), valid)
-        return result._replace(codes=result.codes @ rotation.T)
+        return result.mapped(lambda codes: codes @ rotation.T)
 
     def _lookup(self, indices: Tensor) -> Tensor:
         return self.inner._lookup(indices) @ self.rotation.float().T

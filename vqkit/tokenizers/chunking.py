@@ -110,13 +110,22 @@ class Chunking:
         indices, scales = [], []
         for chunk in self._cut(pieces):
             if self.normalises:
-                chunk, scale = _normalised(chunk)
+                chunk, scale = self.normalised(chunk)
                 scales.append(scale)
             indices.append(networks(chunk))
         streams = {"tokens": torch.cat(indices, dim=1)}
         if self.normalises:
             streams[SCALE_STREAM] = bytes_of(torch.cat(scales, dim=1))
         return streams
+
+    def normalised(
+        self, chunk: Float[Tensor, "batch channels samples"]
+    ) -> tuple[Float[Tensor, "batch channels samples"], Float[Tensor, "batch scales"]]:
+        """A chunk of level 1, and its level; of no samples there is none."""
+        if not chunk.shape[-1]:
+            return chunk, chunk.new_zeros(len(chunk), 0)
+        scale = chunk.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + _SCALE_FLOOR
+        return chunk / scale, scale[:, 0]
 
     def decode(
         self,
@@ -167,16 +176,6 @@ class Chunking:
             end = begin - (-length // stride)
             yield networks(indices[:, begin:end])
             begin = end
-
-
-def _normalised(
-    chunk: Float[Tensor, "batch channels samples"],
-) -> tuple[Float[Tensor, "batch channels samples"], Float[Tensor, "batch scales"]]:
-    """A chunk of level 1, and its level; of no samples there is none."""
-    if not chunk.shape[-1]:
-        return chunk, chunk.new_zeros(len(chunk), 0)
-    scale = chunk.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + _SCALE_FLOOR
-    return chunk / scale, scale[:, 0]
 
 
 def _known(scales: Float[Tensor, "batch chunks"]) -> Float[Tensor, "batch chunks"]:

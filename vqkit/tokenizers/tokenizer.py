@@ -160,8 +160,13 @@ class Tokenizer(PretrainedModel):
                 f"divisible by {self.stride}, got {list(media.shape)}. Crop to a multiple, or use "
                 "encode, which pads."
             )
-        quantized = self.quantizer(self._latents(media))
-        return TokenizerOutput(self._reconstruct(quantized.quantized), quantized)
+        if self.chunking is None or not self.chunking.normalises:
+            quantized = self.quantizer(self._latents(media))
+            return TokenizerOutput(self._reconstruct(quantized.quantized), quantized)
+        chunk, scale = self.chunking.normalised(media)  # the networks know one level alone
+        quantized = self.quantizer(self._latents(chunk))
+        reconstruction = self._reconstruct(quantized.quantized) * scale[..., None]
+        return TokenizerOutput(reconstruction, quantized)
 
     @torch.no_grad()
     def encode(
