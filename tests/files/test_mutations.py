@@ -99,6 +99,7 @@ def check_seed(seed: int) -> None:
     assert fates["repaired loads checksum"] < 0.1 * MUTANTS_PER_SEED
 
 
+@pytest.mark.slow
 def test_mutants_with_allocations_traced() -> None:
     tracemalloc.start()
     try:

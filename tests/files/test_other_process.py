@@ -102,6 +102,7 @@ def check(folder: Path, num_files: int, threads: tuple[int, ...]) -> set[int]:
     return modes
 
 
+@pytest.mark.slow
 def test_files_decode_in_another_process(tmp_path: Path) -> None:
     modes = check(tmp_path, 60, threads=(3,))
     assert modes == ALL_MODES

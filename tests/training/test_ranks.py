@@ -70,7 +70,7 @@ class _TwoRanks:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
-@pytest.mark.parametrize("kind", ["adaptive", "balanced"])
+@pytest.mark.parametrize("kind", ["adaptive", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_two_ranks_equal_one_process(tmp_path, kind):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
