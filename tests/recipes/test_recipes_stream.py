@@ -20,6 +20,7 @@ WHOLE_ENCODERS = {"audio/encodec-48k"}  # group norm
 WHOLE_DECODERS = {  # group norm, attention to all frames
     "audio/encodec-48k",
     "audio/fsq-single",
+    "audio/quickstart",
     "audio/wavtokenizer-40",
     "audio/wavtokenizer-75",
     "audio/wavtokenizer-small",
