@@ -20,6 +20,8 @@ from vqkit.quantizers import (
     VectorQuantizer,
 )
 
+pytestmark = pytest.mark.slow
+
 DIM, NUM_STEPS, BATCH = 4, 6, 8
 
 

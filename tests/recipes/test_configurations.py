@@ -209,7 +209,10 @@ SHRUNK_IMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", IMAGE_RECIPES)
+@pytest.mark.parametrize(
+    "recipe",
+    ["image/quickstart", *(pytest.param(r, marks=pytest.mark.slow) for r in IMAGE_RECIPES[1:])],
+)
 def test_two_steps_of_every_recipe_of_images(recipe, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     overrides = list(SHRUNK_IMAGES[recipe])

@@ -257,7 +257,7 @@ def test_texts_of_a_dictionary_do_not_multiply() -> None:
 
 
 @pytest.mark.parametrize(
-    "mutants", [200, pytest.param(20_000, marks=pytest.mark.slow)], ids=["200", "20000"]
+    "mutants", [100, pytest.param(20_000, marks=pytest.mark.slow)], ids=["100", "20000"]
 )
 def test_mutants_in_a_process_with_little_memory(mutants: int) -> None:
     """The kernel sees what no hook of Python does; and a crash would not go unnoticed."""
