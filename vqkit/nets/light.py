@@ -57,7 +57,33 @@ class _Block(TimeLayer):
         return branch.transpose(1, 2)
 
 
-class LightEncoder(nn.Module):
+class _Light(nn.Module):
+    """What both ways have in common: their numbers."""
+
+    takes_lengths = True
+
+    def __init__(
+        self, channels: int, dim: int, width: int, strides: Sequence[int], num_blocks: int
+    ) -> None:
+        super().__init__()
+        if min((channels, dim, width, num_blocks, *strides)) < 1 or not strides:
+            raise ConfigError(
+                f"Light network: expected sizes >= 1, got {channels} channels, dim {dim}, width "
+                f"{width}, strides {list(strides)}, num_blocks {num_blocks}."
+            )
+        self.dim = dim
+        self.width = width
+        self.strides = tuple(strides)
+        self.num_blocks = num_blocks
+        self.stride = (prod(strides),)
+        self.layers = LayerSequence()
+
+    def stream(self) -> Stream:
+        """Begin a signal."""
+        return open_stream(self.layers)
+
+
+class LightEncoder(_Light):
     """Waveform to latent frames.
 
     A strided convolution makes frames of ``strides[0]`` samples; blocks follow, and for each
@@ -79,8 +105,6 @@ class LightEncoder(nn.Module):
         ((320,), torch.Size([2, 8, 4]))
     """
 
-    takes_lengths = True
-
     def __init__(
         self,
         in_channels: int = 1,
@@ -89,14 +113,8 @@ class LightEncoder(nn.Module):
         strides: Sequence[int] = (32, 5, 2),
         num_blocks: int = 2,
     ) -> None:
-        super().__init__()
-        _check(in_channels, dim, width, strides, num_blocks)
+        super().__init__(in_channels, dim, width, strides, num_blocks)
         self.in_channels = in_channels
-        self.dim = dim
-        self.width = width
-        self.strides = tuple(strides)
-        self.num_blocks = num_blocks
-        self.stride = (prod(strides),)
         layers: list[nn.Module] = []
         channels = in_channels
         for stride in strides:
@@ -124,12 +142,8 @@ class LightEncoder(nn.Module):
         require_waveform(x, self.in_channels)
         return self.layers(x, Lengths.of(lengths, x))
 
-    def stream(self) -> Stream:
-        """Begin a signal."""
-        return open_stream(self.layers)
 
-
-class LightDecoder(nn.Module):
+class LightDecoder(_Light):
     """Latent frames to waveform: the mirror of :class:`LightEncoder`.
 
     Args:
@@ -147,8 +161,6 @@ class LightDecoder(nn.Module):
         torch.Size([2, 1, 1280])
     """
 
-    takes_lengths = True
-
     def __init__(
         self,
         out_channels: int = 1,
@@ -157,14 +169,8 @@ class LightDecoder(nn.Module):
         strides: Sequence[int] = (32, 5, 2),
         num_blocks: int = 2,
     ) -> None:
-        super().__init__()
-        _check(out_channels, dim, width, strides, num_blocks)
+        super().__init__(out_channels, dim, width, strides, num_blocks)
         self.out_channels = out_channels
-        self.dim = dim
-        self.width = width
-        self.strides = tuple(strides)
-        self.num_blocks = num_blocks
-        self.stride = (prod(strides),)
         layers: list[nn.Module] = [PaddedConv(dim, width, 1, _STYLE)]
         for stage, stride in reversed(list(enumerate(strides))):
             channels = width if stage else out_channels
@@ -196,15 +202,3 @@ class LightDecoder(nn.Module):
         """
         require_frames(latent, self.dim)
         return self.layers(latent, Lengths.of(lengths, latent))
-
-    def stream(self) -> Stream:
-        """Begin a signal."""
-        return open_stream(self.layers)
-
-
-def _check(channels: int, dim: int, width: int, strides: Sequence[int], num_blocks: int) -> None:
-    if min((channels, dim, width, num_blocks, *strides), default=0) < 1 or not strides:
-        raise ConfigError(
-            f"Light network: expected sizes >= 1, got {channels} channels, dim {dim}, width "
-            f"{width}, strides {list(strides)}, num_blocks {num_blocks}."
-        )

@@ -1,6 +1,7 @@
 """Models as folders and on the hub."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ __all__ = ["PretrainedModel"]
 _Model = TypeVar("_Model", bound="PretrainedModel")
 
 
-class PretrainedModel(nn.Module):
+class PretrainedModel(nn.Module, ABC):
     """A module that is described by a configuration and numbers, and written and read as a folder.
 
     Attributes:
@@ -31,19 +32,19 @@ class PretrainedModel(nn.Module):
         self.folder: Path | None = None
 
     @property
+    @abstractmethod
     def config(self) -> dict[str, Any]:
         """Nested configuration that :func:`build` makes the untrained module of."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
         """Hash of configuration and weights, 32 hex digits."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def spec(self) -> TokenizerSpec:
         """Description in numbers."""
-        raise NotImplementedError
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], card: str = "") -> None:
         """Write a model folder: ``config.json``, ``model.safetensors``, ``README.md``.
