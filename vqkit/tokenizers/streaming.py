@@ -77,7 +77,40 @@ class WaveformStream:
         return torch.zeros(shape, dtype=torch.int64, device=self._tokenizer.device)
 
 
-class EncoderStream:
+class _SoundStream:
+    """What both directions know: the tokenizer, the sounds' rate and channels, rows of networks."""
+
+    def __init__(
+        self,
+        tokenizer: "Tokenizer",
+        batch_size: int,
+        sample_rate_hz: int | None,
+        channels: int | None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._frontend = _streaming_frontend(tokenizer)
+        self._coding = tokenizer.coding
+        self._batch_size = batch_size
+        self._channels = channels or self._frontend.channels
+        self._num_coded = self._frontend.num_coded(self._channels)
+        self._rows_per_item = self._num_coded if self._coding.codes_alone else 1
+        self._model_rate_hz = self._frontend.sample_rate_hz
+        self.sample_rate_hz = self._model_rate_hz if sample_rate_hz is None else sample_rate_hz
+
+    def _resampler_between(self, from_hz: int, to_hz: int) -> StreamingResampler:
+        return StreamingResampler(from_hz, to_hz, self._batch_size * self._num_coded)
+
+    def _restart(self, network: Stream, rows: Tensor) -> None:
+        if self.sample_rate_hz != self._model_rate_hz:
+            raise StreamingError(
+                f"Restart of some rows: expected samples at the model's {self._model_rate_hz} Hz, "
+                f"got {self.sample_rate_hz} Hz. Resample before, or open a stream of its own for "
+                "each signal."
+            )
+        network.restart(rows.repeat_interleave(self._rows_per_item))
+
+
+class EncoderStream(_SoundStream):
     """Samples in, tokens out: what :meth:`Tokenizer.encode` makes of all samples together.
 
     Kernels are chosen by the shape, so a latent may differ by a rounding error, and a token with it
@@ -101,17 +134,8 @@ class EncoderStream:
         sample_rate_hz: int | None = None,
         channels: int | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
-        self._frontend = _streaming_frontend(tokenizer)
-        self._coding = tokenizer.coding
-        self._shape = (batch_size, channels or self._frontend.channels)
-        model_rate_hz = self._frontend.sample_rate_hz
-        self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
-        self._num_coded = self._frontend.num_coded(self._shape[1])
-        self._resampler = StreamingResampler(
-            self.sample_rate_hz, model_rate_hz, batch_size * self._num_coded
-        )
-        self._rows_per_item = self._num_coded if self._coding.codes_alone else 1
+        super().__init__(tokenizer, batch_size, sample_rate_hz, channels)
+        self._resampler = self._resampler_between(self.sample_rate_hz, self._model_rate_hz)
         self._encoding = WaveformStream(tokenizer, batch_size * self._rows_per_item)
         self._network = self._encoding.network
         self._num_samples = 0
@@ -150,9 +174,9 @@ class EncoderStream:
         Raises:
             ShapeError: Another batch or other channels, or values outside [-1, 1] or not finite.
         """
-        if tuple(samples.shape[:-1]) != self._shape:
+        if tuple(samples.shape[:-1]) != (self._batch_size, self._channels):
             raise ShapeError(
-                f"Samples for a stream: expected [{self._shape[0]}, {self._shape[1]}, samples], "
+                f"Samples for a stream: expected [{self._batch_size}, {self._channels}, samples], "
                 f"got {list(samples.shape)}."
             )
         if samples.numel():
@@ -165,7 +189,7 @@ class EncoderStream:
     def finish(self) -> Int[Tensor, "batch frames *channel codebooks"]:
         """Give the tokens of the rest, the last frame filled up as the encoder does it."""
         parts = [self._encoded(self._resampler.finish())] if self._num_samples else []
-        parts.append(self._coding.joined(self._encoding.finish(), self._shape[0]))
+        parts.append(self._coding.joined(self._encoding.finish(), self._batch_size))
         return torch.cat(parts, dim=1)
 
     def restart(self, rows: Bool[Tensor, " batch"]) -> None:
@@ -175,15 +199,14 @@ class EncoderStream:
             StreamingError: The network looks ahead or samples are resampled, so that the last
                 signals are not out yet; or a frame is not whole.
         """
-        _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
-        self._network.restart(rows.repeat_interleave(self._rows_per_item))
+        self._restart(self._network, rows)
 
     def _encoded(self, resampled: Tensor) -> Tensor:
-        waveforms = self._coding.rows(resampled.unflatten(0, (self._shape[0], self._num_coded)))
-        return self._coding.joined(self._encoding.push(waveforms), self._shape[0])
+        waveforms = self._coding.rows(resampled.unflatten(0, (self._batch_size, self._num_coded)))
+        return self._coding.joined(self._encoding.push(waveforms), self._batch_size)
 
 
-class DecoderStream:
+class DecoderStream(_SoundStream):
     """Tokens in, samples out: what :meth:`Tokenizer.decode` makes of all tokens together.
 
     Args:
@@ -206,17 +229,8 @@ class DecoderStream:
         channels: int | None = None,
         num_samples: int | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
-        self._frontend = _streaming_frontend(tokenizer)
-        self._coding = tokenizer.coding
-        self._batch_size = batch_size
-        self._channels = channels or self._frontend.channels
-        model_rate_hz = self._frontend.sample_rate_hz
-        self.sample_rate_hz = model_rate_hz if sample_rate_hz is None else sample_rate_hz
-        self._num_coded = self._frontend.num_coded(self._channels)
-        self._resampler = StreamingResampler(
-            model_rate_hz, self.sample_rate_hz, batch_size * self._num_coded
-        )
+        super().__init__(tokenizer, batch_size, sample_rate_hz, channels)
+        self._resampler = self._resampler_between(self._model_rate_hz, self.sample_rate_hz)
         self._network = _opened(tokenizer.require_media_decoder())
         self._has_frames = False
         self._num_decoded = 0
@@ -292,10 +306,7 @@ class DecoderStream:
             StreamingError: The network looks ahead or samples are resampled, so that the last
                 signals are not out yet.
         """
-        _require_one_rate(self.sample_rate_hz, self._frontend.sample_rate_hz)
-        self._network.restart(
-            rows.repeat_interleave(self._num_coded) if self._coding.codes_alone else rows
-        )
+        self._restart(self._network, rows)
 
     def _nothing(self) -> Tensor:
         return torch.zeros(self._batch_size, self._channels, 0, device=self._tokenizer.device)
@@ -303,8 +314,7 @@ class DecoderStream:
     def _resampled(self, output: Tensor) -> Tensor:
         if self._num_samples is not None:
             # What fills up the last frame is cut off before it would leak through the filter.
-            model_rate_hz = self._frontend.sample_rate_hz
-            covered = resampled_length(self._num_samples, self.sample_rate_hz, model_rate_hz)
+            covered = resampled_length(self._num_samples, self.sample_rate_hz, self._model_rate_hz)
             output = output[..., : max(0, covered - self._num_decoded)]
         self._num_decoded += output.shape[-1]
         return self._restored(self._resampler.push(output.float().flatten(0, 1)))
@@ -445,11 +455,3 @@ def audio_frontend(tokenizer: "Tokenizer") -> AudioFrontend:
             f"{type(tokenizer.quantizer).__name__}, which takes one grid alone."
         )
     return frontend
-
-
-def _require_one_rate(sample_rate_hz: int, model_rate_hz: int) -> None:
-    if sample_rate_hz != model_rate_hz:
-        raise StreamingError(
-            f"Restart of some rows: expected samples at the model's {model_rate_hz} Hz, got "
-            f"{sample_rate_hz} Hz. Resample before, or open a stream of its own for each signal."
-        )
