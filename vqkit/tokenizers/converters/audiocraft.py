@@ -90,7 +90,7 @@ class _Settings:
     @staticmethod
     def parse(text: str) -> "_Settings":
         """Read YAML of plain values; nothing in it can name a class."""
-        import yaml  # type: ignore[import-untyped]
+        import yaml
 
         try:
             tree = yaml.safe_load(text)
