@@ -1,5 +1,6 @@
 """Many items at once: who goes with whom, and that it makes no difference."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from tests.tokenizers.converters import peers
 from tests.training import tiny
 from vqkit.media import find_audio, read_audio
 from vqkit.quantizers import FSQ
-from vqkit.tokenizers import Tokenizer
-from vqkit.tokenizers.batching import by_length
+from vqkit.tokenizers import Tokenizer, batching
+from vqkit.tokenizers.batching import by_length, for_each
 from vqkit.tokenizers.converters import (
     dac_from_transformers,
     encodec_from_transformers,
@@ -40,8 +41,9 @@ def mimi() -> Tokenizer:
 def check_batched_is_single(tokenizer, sounds, **settings):
     tokens = tokenizer.encode(sounds, **settings)
     assert tokenizer.encode(sounds, batched=True, **settings).same_as(tokens)
-    together = tokenizer.decode(tokens, batched=True)
-    for mine, alone in zip(together, tokenizer.decode(tokens), strict=True):
+    settings = {"chunk_seconds": settings.get("chunk_seconds")}
+    together = tokenizer.decode(tokens, batched=True, **settings)
+    for mine, alone in zip(together, tokenizer.decode(tokens, **settings), strict=True):
         assert mine.shape == alone.shape
         torch.testing.assert_close(mine, alone, rtol=0, atol=1e-5)
 
@@ -54,6 +56,51 @@ def test_sounds_of_different_lengths_have_the_tokens_they_have_alone(codec):
     lengths = [1, hop - 1, 0, hop, hop + 1, int(3.7 * hop), 4 * hop, 0]
     sounds = [torch.rand(1, length, generator=generator) - 0.5 for length in lengths]
     check_batched_is_single(tokenizer, sounds)
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("chunk_seconds", [None, 0.02])  # batches; long sounds one by one
+def test_sounds_have_the_same_tokens_on_several_threads(monkeypatch, two_threads, chunk_seconds):
+    monkeypatch.setitem(batching._SAMPLES_AT_ONCE, "cpu", 1)
+    tokenizer = encodec()
+    generator = torch.Generator().manual_seed(0)
+    lengths = [tokenizer.stride[0] * frames - 3 for frames in range(3, 11)]
+    sounds = [torch.rand(1, length, generator=generator) - 0.5 for length in lengths]
+    check_batched_is_single(tokenizer, sounds, chunk_seconds=chunk_seconds)
+
+
+def test_tasks_run_beside_one_another_without_gradients(two_threads):
+    together = threading.Barrier(2)
+    done = []
+
+    def task(number):
+        together.wait(timeout=30)
+        done.append((number, torch.is_grad_enabled()))
+
+    for_each(task, range(6), torch.device("cpu"))
+    assert sorted(done) == [(number, False) for number in range(6)]
+
+
+def test_tasks_run_one_after_the_other_where_they_may_not_go_beside(two_threads):
+    threads = []
+    cpu = torch.device("cpu")
+    for_each(lambda _: threads.append(threading.get_ident()), range(6), cpu, beside=False)
+    assert threads == [threading.get_ident()] * 6
+
+
+def test_what_a_task_raises_is_raised(two_threads):
+    def task(number):
+        if number == 4:
+            raise ValueError("four")
+
+    with pytest.raises(ValueError, match="four"):
+        for_each(task, range(6), torch.device("cpu"))
 
 
 def test_sounds_of_no_length_alone():

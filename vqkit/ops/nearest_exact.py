@@ -13,7 +13,7 @@ from torch import Tensor
 from vqkit.ops.nearest_scores import comparable_rows, middle, rows_at_once
 from vqkit.shapes import Float, Int
 
-__all__ = ["nearest_exactly"]
+__all__ = ["keep_nearer", "nearest_exactly"]
 
 _MANY_TOKENS = 64
 _SCORES_AT_ONCE = 2**20
@@ -34,6 +34,34 @@ def nearest_exactly(
     tokens, copies = _distinct_rows(z)
     codes, _ = _distinct_rows(codebook)
     return codes[_nearest(z[tokens], codebook[codes], metric)][copies]
+
+
+def keep_nearer(
+    indices: Int[Tensor, " tokens"],
+    smallest: Float[Tensor, " tokens"],
+    token: Int[Tensor, " pairs"],
+    code: Int[Tensor, " pairs"],
+    distance: Float[Tensor, " pairs"],
+) -> Float[Tensor, " tokens"]:
+    """Write the codes of pairs that are nearer than any before into ``indices``.
+
+    Args:
+        indices: Of the nearest codes so far.
+        smallest: Their squared distances, infinite where there was none.
+        token: Of each pair.
+        code: Of each pair; higher than those that the token was compared with before.
+        distance: Squared, of each pair.
+
+    Returns:
+        The squared distances now.
+    """
+    best = smallest.scatter_reduce(0, token, distance, "amin")
+    winner = distance == best[token]
+    lowest = torch.full_like(indices, torch.iinfo(torch.int64).max).scatter_reduce(
+        0, token[winner], code[winner], "amin"
+    )
+    indices.copy_(torch.where(best < smallest, lowest, indices))
+    return best
 
 
 def _distinct_rows(rows: Tensor) -> tuple[Int[Tensor, " distinct"], Int[Tensor, " rows"]]:
@@ -85,13 +113,7 @@ def _nearest(z: Tensor, codebook: Tensor, metric: str) -> Int[Tensor, " tokens"]
             for pairs in candidates.split(rows_at_once(dim, z.device)):
                 token, code = pairs.unbind(1)
                 distance = (tokens[token] - codes[code]).square().sum(1)
-                best = smallest.scatter_reduce(0, token, distance, "amin")
-                winner = distance == best[token]
-                lowest = torch.full_like(result, len(codebook)).scatter_reduce(
-                    0, token[winner], first + code[winner], "amin"
-                )
-                result.copy_(torch.where(best < smallest, lowest, result))
-                smallest = best
+                smallest = keep_nearer(result, smallest, token, first + code, distance)
         result.masked_fill_(~finite, 0)
     return index
 

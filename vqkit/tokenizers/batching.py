@@ -1,20 +1,24 @@
 """Many items through a network at once, each with the result that it has alone."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqkit.ops.threads import on_all_threads
 from vqkit.quantizers import Quantizer
 
 if TYPE_CHECKING:
     from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["by_length", "by_shape", "decode", "encode"]
+__all__ = ["by_length", "by_shape", "decode", "encode", "for_each"]
+
+_Task = TypeVar("_Task")
 
 _MAX_PADDING = 0.2
+_TASKS_PER_THREAD = 3
 # More leave a CPU's caches, and are memory that the system must give anew for each layer; a GPU has
 # work for all of its cores.
 _SAMPLES_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
@@ -68,11 +72,14 @@ def _encoded_together(
     (stride,) = encoder.stride  # type: ignore[misc]
     latents = list(items)
     sizes = [item.shape[-1] for item in items]
-    for numbers in by_length(sizes, _samples_at_once(items[0])):
+
+    def encode(numbers: list[int]) -> None:
         batch, lengths = _padded([items[i] for i in numbers])
         for i, latent in zip(numbers, encoder(batch, lengths), strict=True):
             # A copy, or the batch would be kept for it.
             latents[i] = latent[:, : -(-sizes[i] // stride)].mT.contiguous()
+
+    for_each(encode, by_length(sizes, _samples_at_once(items[0])), items[0].device)
     # All at once, one after the other: codebooks are large, and items have few latents.
     encoded = quantizer.encode(torch.cat(latents)[None])
     return list(encoded.split([len(rows) for rows in latents], dim=1))
@@ -92,11 +99,46 @@ def _decoded_together(
     (stride,) = decoder.stride  # type: ignore[misc]
     frames = [grid.shape[1] for grid in grids]
     latents = quantizer.decode(torch.cat(list(grids), dim=1))[0].split(frames)
-    for numbers in by_length(frames, max(1, _samples_at_once(grids[0]) // stride)):
+
+    def decode(numbers: list[int]) -> None:
         batch, lengths = _padded([latents[i].mT for i in numbers])
         for i, output in zip(numbers, decoder(batch, lengths).float(), strict=True):
             outputs[i] = output[:, : frames[i] * stride]
+
+    batches = by_length(frames, max(1, _samples_at_once(grids[0]) // stride))
+    for_each(decode, batches, grids[0].device)
     return outputs
+
+
+def for_each(
+    function: Callable[[_Task], None],
+    tasks: Sequence[_Task],
+    device: torch.device,
+    beside: bool = True,
+) -> None:
+    """Call a function that needs no gradient for each task: on a CPU one per thread at a time.
+
+    The layers of codecs are small, and threads that share one wait for each other most of the time.
+
+    Args:
+        function: May be called by several threads.
+        tasks: What it is called with.
+        device: Where it computes.
+        beside: Whether calls may go beside one another: kernels chosen by the number of threads may
+            round otherwise.
+    """
+    num_threads = torch.get_num_threads()
+    # Of fewer the last ones would run on some of the threads alone.
+    if not beside or device.type != "cpu" or len(tasks) < _TASKS_PER_THREAD * num_threads:
+        for task in tasks:
+            function(task)
+        return
+
+    @torch.no_grad()  # which is a thread's own
+    def run(number: int) -> None:
+        function(tasks[number])
+
+    on_all_threads(run, len(tasks))
 
 
 def _takes_lengths(network: nn.Module) -> bool:

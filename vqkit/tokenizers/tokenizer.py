@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.nets import TextDecoder
 from vqkit.quantizers import Quantizer, QuantizerOutput
-from vqkit.tokenizers import batching
 from vqkit.tokenizers.build import describe
 from vqkit.tokenizers.checks import check_parts, checked_items
 from vqkit.tokenizers.chunking import Chunking
@@ -19,12 +18,8 @@ from vqkit.tokenizers.evaluating import evaluating
 from vqkit.tokenizers.fingerprint import fingerprint, weights_key
 from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
-from vqkit.tokenizers.long_sounds import (
-    Waveform,
-    decoded_waveform,
-    encode_waveform,
-    frames_per_chunk,
-)
+from vqkit.tokenizers.items import decode_items, decoded_pieces, encode_items
+from vqkit.tokenizers.long_sounds import Waveform, encode_waveform, frames_per_chunk
 from vqkit.tokenizers.pretrained import PretrainedModel
 from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 from vqkit.tokenizers.streaming import TokenizerStream, audio_frontend
@@ -209,7 +204,7 @@ class Tokenizer(PretrainedModel):
                 spec.grid(size)
         num_frames = frames_per_chunk(self, chunk_seconds)
         with evaluating(self):
-            coded = self._encode_items([item for item, _ in prepared], num_frames, batched)
+            coded = encode_items(self, [item for item, _ in prepared], num_frames, batched)
         return self._tokens(coded, [size for _, size in prepared])
 
     @torch.no_grad()
@@ -273,7 +268,7 @@ class Tokenizer(PretrainedModel):
         items = checked_items(tokens, self, check_model)
         num_frames = frames_per_chunk(self, chunk_seconds)
         with evaluating(self):
-            outputs = self._decode_items(items, num_frames, batched)
+            outputs = decode_items(self, items, num_frames, batched)
         return [
             self.frontend.restore(output, size)
             for output, size in zip(outputs, tokens.media, strict=True)
@@ -297,7 +292,7 @@ class Tokenizer(PretrainedModel):
         items = checked_items(tokens, self, check_model)
         if len(items) != 1:
             raise ShapeError(f"Decoding in pieces: expected one sound, got {len(items)}.")
-        outputs = self._decoded(items[0], frames_per_chunk(self, chunk_seconds))
+        outputs = decoded_pieces(self, items[0], frames_per_chunk(self, chunk_seconds))
         pieces = frontend.restored_pieces(outputs, tokens.media[0])
         while True:
             # Not while the caller has the piece: the state of others is not ours to change.
@@ -387,6 +382,11 @@ class Tokenizer(PretrainedModel):
         """What of an item the networks take at a time."""
         return ItemCoding(self.frontend.codes_channels_alone, self.chunking)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether media have a time axis alone, so that they can come in pieces."""
+        return self.frontend.sample_rate_hz is not None
+
     def encode_whole(self, rows: Tensor) -> Tensor:
         """Indices of what the networks take as items, of one size, in one pass of the encoder."""
         if rows.numel() == 0:  # a sound of no length: networks take one sample at least
@@ -443,58 +443,3 @@ class Tokenizer(PretrainedModel):
             }
             items.append(Tokens(streams, (size,), self.frontend.modality, self.name, maker))
         return Tokens.stack(items)
-
-    def _encode_items(
-        self, items: Sequence[Tensor], num_frames: int, batched: bool
-    ) -> list[dict[str, Tensor]]:
-        coded: list[dict[str, Tensor]] = [{}] * len(items)
-        most = num_frames * self.stride[0]
-        together = self._together([item.shape[-1] for item in items], most, batched)
-        grids = batching.encode(self, [items[i] for i in together])
-        for i, grid in zip(together, grids, strict=True):
-            coded[i] = {"tokens": grid}
-        for i in sorted(set(range(len(items))) - set(together)):
-            coded[i] = self.coding.encode(
-                [items[i][None]], lambda rows: self._encode_rows(rows, num_frames)
-            )
-        return coded
-
-    def _encode_rows(self, rows: Iterable[Tensor], num_frames: int) -> Tensor:
-        if self._is_image:
-            return self.encode_whole(*rows)
-        return encode_waveform(self, rows, num_frames)
-
-    def _decode_items(
-        self, items: Sequence[Tokens], num_frames: int, batched: bool
-    ) -> list[Tensor]:
-        outputs = [torch.empty(0)] * len(items)
-        grids = [item.indices.to(self.device) for item in items]
-        together = self._together([grid.shape[1] for grid in grids], num_frames, batched)
-        decoded = batching.decode(self, [grids[i] for i in together])
-        for i, output in zip(together, decoded, strict=True):
-            outputs[i] = output
-        for i in sorted(set(range(len(items))) - set(together)):
-            outputs[i] = torch.cat(list(self._decoded(items[i], num_frames)), dim=-1)
-        return outputs
-
-    def _decoded(self, item: Tokens, num_frames: int) -> Iterator[Tensor]:
-        """What the networks make of an item, ``[channels, *size]``; of a sound in pieces."""
-        streams = {name: stream.indices.to(self.device) for name, stream in item.streams.items()}
-        num_samples = self.spec.extents(item.media[0]).get("time", 0)
-
-        def decode(indices: Tensor) -> Iterator[Tensor]:
-            if self._is_image:
-                return iter([self.decode_whole(indices)])
-            return decoded_waveform(self, indices, num_frames)
-
-        return self.coding.decode(streams, num_samples, self.stride[0], decode)
-
-    def _together(self, lengths: Sequence[int], most: int, batched: bool) -> list[int]:
-        """Numbers of the items that go through the networks in one batch with others."""
-        if not batched or self.chunking is not None:
-            return []
-        return [i for i, length in enumerate(lengths) if self._is_image or length <= most]
-
-    @property
-    def _is_image(self) -> bool:
-        return self.frontend.sample_rate_hz is None
