@@ -17,8 +17,10 @@ from vqkit.tokenizers.streaming import (
     StreamOutput,
     TokenizerStream,
 )
+from vqkit.tokenizers.tiling import Tiling
 from vqkit.tokenizers.tokenizer import Tokenizer, TokenizerOutput
 from vqkit.tokenizers.tokens import Tokens, TokenStream
+from vqkit.tokenizers.video_frontend import VideoFrontend
 
 __all__ = [
     "AudioFrontend",
@@ -40,12 +42,14 @@ __all__ = [
     "SpeechRecogniser",
     "SplitChannels",
     "StreamOutput",
+    "Tiling",
     "TokenStream",
     "Tokenizer",
     "TokenizerOutput",
     "TokenizerSpec",
     "TokenizerStream",
     "Tokens",
+    "VideoFrontend",
     "build",
     "codebook_of",
     "describe",

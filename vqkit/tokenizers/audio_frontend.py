@@ -1,6 +1,7 @@
 """The border of audio: rate, channels, range, and back to the length that a sound had."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any, ClassVar, final
 
 import torch
@@ -82,7 +83,7 @@ class AudioFrontend(Frontend):
         self,
         media: Float[Tensor, "channels samples"],
         stride: tuple[int, ...],
-        sample_rate_hz: int | None = None,
+        rate: int | Fraction | None = None,
     ) -> tuple[Float[Tensor, "model_channels model_samples"], dict[str, int]]:
         """Bring to the networks' level, channels and rate.
 
@@ -92,8 +93,9 @@ class AudioFrontend(Frontend):
             ConfigError: A rate that no sound has.
             ShapeError: No or too many channels, or values outside [-1, 1] or not finite.
         """
-        rate = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+        rate = self.sample_rate_hz if rate is None else rate
         self.check(media, rate)
+        assert isinstance(rate, int), "checked"
         channels, samples = media.shape
         size = {"samples": samples, "sample_rate_hz": rate, "channels": channels}
         if self.level is not None:
@@ -101,16 +103,18 @@ class AudioFrontend(Frontend):
             media = media * float_of_bits(size[GAIN_SIZE], "gain")
         return resample(self.coded(media), rate, self.sample_rate_hz), size
 
-    def check(self, media: Float[Tensor, "channels samples"], sample_rate_hz: int) -> None:
+    def check(
+        self, media: Float[Tensor, "channels samples"], sample_rate_hz: int | Fraction
+    ) -> None:
         """Refuse what is no sound.
 
         Raises:
             ConfigError: A rate that no sound has.
             ShapeError: No or too many channels, or values outside [-1, 1] or not finite.
         """
-        if not 0 < sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+        if not (isinstance(sample_rate_hz, int) and 0 < sample_rate_hz <= MAX_SAMPLE_RATE_HZ):
             raise ConfigError(
-                f"Audio: expected a sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got "
+                f"Audio: expected a whole sample rate of 1 to {MAX_SAMPLE_RATE_HZ} Hz, got "
                 f"{sample_rate_hz}."
             )
         if media.ndim != 2 or not 0 < media.shape[0] <= self.max_channels:

@@ -31,6 +31,11 @@ def check_parts(tokenizer: "Tokenizer") -> None:
         ("encoder.in_channels", encoder.in_channels, "frontend.channels", channels),
         ("strides", len(stride), "axes", len(frontend.axes)),
     ]
+    if frontend.first_frame_alone is not None:
+        alone = frontend.first_frame_alone
+        for part in ("encoder",) if decoder is None else ("encoder", "decoder"):
+            theirs = getattr(getattr(tokenizer, part), "first_frame_alone", None)
+            facts.append((f"{part}.first_frame_alone", theirs, "frontend.first_frame_alone", alone))
     if decoder is not None:
         facts.append(("quantizer.dim", quantizer.dim, "decoder.dim", decoder.dim))
     if decoder is not None and not isinstance(decoder, TextDecoder):

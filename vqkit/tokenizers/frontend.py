@@ -1,7 +1,8 @@
 """What is particular to a modality: value range, padding to the stride, cropping back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import final
 
 import torch
@@ -25,6 +26,8 @@ class Frontend(ABC):
         codes_channels_alone: Whether the networks take each channel of a prepared item as an item.
         further_sizes: Names of the numbers that it keeps of an item beside the usual sizes.
         max_channels: Most channels that a sound may have; None of media of a fixed number.
+        first_frame_alone: Whether the first latent frame of a clip stands for its first frame
+            alone; None of other media.
     """
 
     modality: str
@@ -34,22 +37,34 @@ class Frontend(ABC):
     codes_channels_alone: bool = False
     further_sizes: tuple[str, ...] = ()
     max_channels: int | None = None
+    first_frame_alone: bool | None = None
 
     @abstractmethod
     def prepare(
-        self, media: Tensor, stride: tuple[int, ...], sample_rate_hz: int | None = None
+        self, media: Tensor, stride: tuple[int, ...], rate: int | Fraction | None = None
     ) -> tuple[Tensor, dict[str, int]]:
         """Make one item what the networks take; return it with its original size.
 
         Args:
             media: ``[channels, *size]``.
             stride: Of the encoder.
-            sample_rate_hz: Of a waveform, if it is not the networks'.
+            rate: Samples per second of a sound, if it is not the networks'; frames per second of a
+                clip, if it is known.
         """
+
+    @abstractmethod
+    def restored_pieces(
+        self, pieces: Iterable[Tensor], size: Mapping[str, int]
+    ) -> Iterator[Tensor]:
+        """Give the decoder's output for one item, in pieces, its original size and value range."""
 
     @abstractmethod
     def restore(self, output: Tensor, size: Mapping[str, int]) -> Tensor:
         """Give the decoder's output for one item its original size and value range."""
+
+    def are_whole(self, sides: Sequence[int], stride: Sequence[int]) -> bool:
+        """Whether media of such sides need no padding."""
+        return not any(side % step for side, step in zip(sides, stride, strict=True))
 
 
 @final
@@ -82,17 +97,17 @@ class ImageFrontend(Frontend):
         self,
         media: Float[Tensor, "channels height width"],
         stride: tuple[int, ...],
-        sample_rate_hz: int | None = None,
+        rate: int | Fraction | None = None,
     ) -> tuple[Float[Tensor, "channels padded_height padded_width"], dict[str, int]]:
         """Pad to the stride.
 
         Raises:
-            ConfigError: A sample rate, which images do not have.
+            ConfigError: A rate, which images do not have.
             ShapeError: Wrong channels, an empty side, or values outside [-1, 1] or not finite.
         """
-        if sample_rate_hz is not None:
-            raise ConfigError(f"Image: expected no sample rate, got {sample_rate_hz} Hz.")
-        self._check(media)
+        if rate is not None:
+            raise ConfigError(f"Image: expected no rate over time, got {rate} per second.")
+        self.check(media)
         height, width = media.shape[1:]
         padding = (0, -width % stride[1], 0, -height % stride[0])
         padded = F.pad(media[None], padding, mode="replicate")[0] if any(padding) else media
@@ -106,16 +121,36 @@ class ImageFrontend(Frontend):
         Raises:
             ShapeError: The output is smaller than the size asked for.
         """
-        height, width = size["height"], size["width"]
-        if not (0 < height <= output.shape[1] and 0 < width <= output.shape[2]):
-            raise ShapeError(
-                f"Image size: expected 1x1 to {output.shape[1]}x{output.shape[2]}, which the "
-                f"tokens "
-                f"cover, got {height}x{width}."
-            )
-        return output[:, :height, :width].clamp(-1.0, 1.0)
+        return torch.cat(list(self.restored_pieces([output], size)), dim=1)
 
-    def _check(self, media: Tensor) -> None:
+    def restored_pieces(
+        self, pieces: Iterable[Float[Tensor, "channels rows wide"]], size: Mapping[str, int]
+    ) -> Iterator[Float[Tensor, "channels rows width"]]:
+        """As :meth:`restore`, of a picture that comes in strips from the top.
+
+        Raises:
+            ShapeError: The strips are smaller than the size asked for.
+        """
+        height, width = size["height"], size["width"]
+        rows = wide = given = 0
+        for piece in pieces:
+            rows, wide = rows + piece.shape[1], piece.shape[2]
+            if 0 < width <= wide:
+                strip = piece[:, : height - given, :width].clamp(-1.0, 1.0)
+                given += strip.shape[1]
+                yield strip
+        if not (0 < height <= rows and 0 < width <= wide):
+            raise ShapeError(
+                f"Image size: expected 1x1 to {rows}x{wide}, which the tokens cover, got "
+                f"{height}x{width}."
+            )
+
+    def check(self, media: Tensor) -> None:
+        """Refuse what is no image.
+
+        Raises:
+            ShapeError: Wrong channels, an empty side, or values outside [-1, 1] or not finite.
+        """
         if media.ndim != 3 or media.shape[0] != self.channels or 0 in media.shape:
             raise ShapeError(
                 f"Image: expected [channels, height, width] with {self.channels} channels and no "

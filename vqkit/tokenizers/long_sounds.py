@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vqkit.errors import ConfigError, ShapeError, StreamingError
+from vqkit.errors import ShapeError, StreamingError
 from vqkit.nets import Stream, open_stream
 from vqkit.ops.resample import StreamingResampler
 from vqkit.tokenizers.audio_frontend import AudioFrontend
@@ -20,25 +20,7 @@ from vqkit.tokenizers.streaming import WaveformStream
 if TYPE_CHECKING:
     from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Waveform", "decoded_waveform", "encode_waveform", "frames_per_chunk"]
-
-# What a CPU's caches hold of a network's activations; a GPU has work for all of its cores.
-_CHUNK_SECONDS = {"cpu": 2.0, "cuda": 60.0}
-
-
-def frames_per_chunk(tokenizer: "Tokenizer", seconds: float | None) -> int:
-    """How many frames of tokens a chunk has, 1 at least; by default what suits the device.
-
-    Raises:
-        ConfigError: The length is not positive.
-    """
-    if seconds is None:
-        seconds = _CHUNK_SECONDS["cpu" if tokenizer.device.type == "cpu" else "cuda"]
-    if not seconds > 0:
-        raise ConfigError(f"Length of a chunk: expected more than 0 seconds, got {seconds}.")
-    rate_hz = tokenizer.frontend.sample_rate_hz or 1
-    # An infinite length is one chunk.
-    return max(1, int(min(seconds * rate_hz / tokenizer.stride[0], 1 << 40)))
+__all__ = ["Waveform", "decoded_waveform", "encode_waveform"]
 
 
 class Waveform:

@@ -9,8 +9,16 @@ from typing import Any
 
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.tokenizers.chunking import Chunking
+from vqkit.tokenizers.frame_groups import FrameGroups
 
-__all__ = ["CHANNEL_AXIS", "MAX_CHANNELS", "MAX_SAMPLE_RATE_HZ", "TokenizerSpec", "seconds_of"]
+__all__ = [
+    "CHANNEL_AXIS",
+    "MAX_CHANNELS",
+    "MAX_SAMPLE_RATE_HZ",
+    "VIDEO_SIZES",
+    "TokenizerSpec",
+    "seconds_of",
+]
 
 MAX_SAMPLE_RATE_HZ, MAX_CHANNELS = 1_000_000, 256
 """Of a sound: beyond what files have, and small enough that none can ask for much memory."""
@@ -20,6 +28,9 @@ CHANNEL_AXIS = "channel"
 
 _SOUND_SIZES = ("samples", "sample_rate_hz", "channels")
 
+VIDEO_SIZES = ("frames", "height", "width", "frame_rate_numerator", "frame_rate_denominator")
+"""Names of the sizes that tokens keep of a clip; the rate, frames per second, may be 0 of 1."""
+
 
 @dataclass(frozen=True)
 class TokenizerSpec:
@@ -27,7 +38,7 @@ class TokenizerSpec:
 
     Attributes:
         name: Id of the model.
-        modality: "image", "audio".
+        modality: "image", "audio", "video".
         channels: Channels of the media, of which there is one where axes have ``channel``: as many
             sounds as there are channels are then encoded.
         axes: Names of the grid's axes.
@@ -39,6 +50,8 @@ class TokenizerSpec:
         sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
         chunking: Where a sound is encoded in chunks, in what chunks.
         further_sizes: Names of numbers that tokens keep of their media beside the usual.
+        first_frame_alone: Whether the first latent frame of a clip stands for its first frame
+            alone; None of other media.
     """
 
     name: str
@@ -53,6 +66,7 @@ class TokenizerSpec:
     sample_rate_hz: int | None = None
     chunking: Chunking | None = None
     further_sizes: tuple[str, ...] | None = None
+    first_frame_alone: bool | None = None
 
     @property
     def bits_per_position(self) -> float:
@@ -81,7 +95,10 @@ class TokenizerSpec:
     @property
     def media_sizes(self) -> tuple[str, ...]:
         """Names of the sizes that tokens keep of their media."""
-        usual = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
+        if self.modality == "video":
+            usual = VIDEO_SIZES
+        else:
+            usual = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
         return usual + (self.further_sizes or ())
 
     @property
@@ -113,6 +130,8 @@ class TokenizerSpec:
         """
         if not set(self.media_sizes) <= set(size):
             raise ShapeError(f"Media size: expected {list(self.media_sizes)}, got {sorted(size)}.")
+        if self.modality == "video":
+            return {"time": size["frames"], "height": size["height"], "width": size["width"]}
         if self.sample_rate_hz is None:
             return {axis: size[axis] for axis in self.axes}
         rate, channels = size["sample_rate_hz"], size["channels"]
@@ -199,15 +218,20 @@ class TokenizerSpec:
     def _positions(self, axis: str, extent: int, stride: int) -> int:
         if self.chunking is not None and axis != CHANNEL_AXIS:
             return self.chunking.num_frames(extent, stride)
+        if axis == "time" and self.first_frame_alone is not None:
+            return FrameGroups(stride, self.first_frame_alone).num_latents(extent)
         return -(-extent // stride)
 
 
 def seconds_of(size: Mapping[str, int]) -> float | None:
-    """Duration of a sound of a size; None of media that have none.
+    """Duration of a sound or a clip of a size; None of media that have none.
 
     >>> seconds_of({"samples": 12_000, "sample_rate_hz": 24_000, "channels": 1})
     0.5
     """
+    numerator, denominator = (size.get(name, 0) for name in VIDEO_SIZES[3:])
+    if numerator and denominator and "frames" in size:
+        return size["frames"] * denominator / numerator
     if not size.get("sample_rate_hz") or "samples" not in size:
         return None
     return size["samples"] / size["sample_rate_hz"]

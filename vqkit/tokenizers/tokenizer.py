@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, final
 
 import torch
@@ -14,15 +15,17 @@ from vqkit.quantizers import Quantizer, QuantizerOutput
 from vqkit.tokenizers.build import describe
 from vqkit.tokenizers.checks import check_parts, checked_items
 from vqkit.tokenizers.chunking import Chunking
+from vqkit.tokenizers.cutting import cutting_of
 from vqkit.tokenizers.evaluating import evaluating
 from vqkit.tokenizers.fingerprint import fingerprint, weights_key
 from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
-from vqkit.tokenizers.items import decode_items, decoded_pieces, encode_items
-from vqkit.tokenizers.long_sounds import Waveform, encode_waveform, frames_per_chunk
+from vqkit.tokenizers.items import decode_items, decoded_pieces, encode_items, encode_rows
+from vqkit.tokenizers.pieces import pieces_of
 from vqkit.tokenizers.pretrained import PretrainedModel
 from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
-from vqkit.tokenizers.streaming import TokenizerStream, audio_frontend
+from vqkit.tokenizers.streaming import TokenizerStream
+from vqkit.tokenizers.tiling import Tiling
 from vqkit.tokenizers.tokens import Tokens, TokenStream
 
 __all__ = ["Tokenizer", "TokenizerOutput"]
@@ -126,6 +129,7 @@ class Tokenizer(PretrainedModel):
             sample_rate_hz=self.frontend.sample_rate_hz,
             chunking=self.chunking,
             further_sizes=self.frontend.further_sizes or None,
+            first_frame_alone=self.frontend.first_frame_alone,
         )
 
     @property
@@ -148,7 +152,7 @@ class Tokenizer(PretrainedModel):
         if (
             media.ndim != 2 + len(self.stride)
             or media.shape[1] != self.frontend.channels
-            or any(side % step for side, step in zip(sides, self.stride, strict=True))
+            or not self.frontend.are_whole(sides, self.stride)
         ):
             raise ShapeError(
                 f"Tokenizer input: expected [batch, {self.frontend.channels}, *size] with sides "
@@ -170,7 +174,10 @@ class Tokenizer(PretrainedModel):
         *,
         batched: bool = False,
         sample_rate_hz: int | None = None,
+        frame_rate: int | Fraction | None = None,
         chunk_seconds: float | None = None,
+        chunk_frames: int | None = None,
+        tiling: Tiling | None = None,
     ) -> Tokens:
         """Turn media into tokens.
 
@@ -180,31 +187,37 @@ class Tokenizer(PretrainedModel):
             media: A batch ``[batch, channels, *size]`` or a list of ``[channels, *size]`` of any
                 sizes, in [-1, 1].
             batched: Encode items together, which is faster: sounds of similar length where the
-                encoder takes lengths, otherwise items of equal padded size. Kernels chosen by the
-                shape may move a latent by a rounding error and its token to a neighbour.
+                encoder takes lengths, pictures of equal padded size. Kernels chosen by the shape
+                may move a latent by a rounding error and its token to a neighbour.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
+            frame_rate: Frames per second of clips, which tokens keep; None where it is not known.
             chunk_seconds: Longer sounds are encoded in chunks of this length, in memory that does
                 not grow with the sound, if the encoder can; its state goes from chunk to chunk.
                 None is 2 on a CPU, whose caches hold so much, and 60 on a GPU.
+            chunk_frames: The same of clips, in frames; None is 16 on a CPU and 64 on a GPU.
+            tiling: How large pictures and frames are cut; None is ``Tiling()``, which takes 2
+                megapixels whole. Tokens are those of the whole where the encoder looks no further
+                than tiles overlap.
 
         Raises:
-            ConfigError: A sample rate of images, or one that no sound has.
+            ConfigError: A rate that the media do not have, or a length of no chunk.
             ShapeError: No item, wrong channels, values outside [-1, 1], or a size whose latents are
                 not the grid of a quantizer that takes one grid alone.
         """
         if len(media) == 0:
             raise ShapeError("Tokenizer encode: expected at least one item, got none.")
+        cutting = cutting_of(self, chunk_seconds, chunk_frames, tiling)
+        rate = self._rate(sample_rate_hz, frame_rate)
         prepared = [
-            self.frontend.prepare(item.to(self.device, torch.float32), self.stride, sample_rate_hz)
+            self.frontend.prepare(item.to(self.device, torch.float32), self.stride, rate)
             for item in media
         ]
         if self.quantizer.grid is not None:
             spec = self.spec
             for _, size in prepared:
                 spec.grid(size)
-        num_frames = frames_per_chunk(self, chunk_seconds)
         with evaluating(self):
-            coded = encode_items(self, [item for item, _ in prepared], num_frames, batched)
+            coded = encode_items(self, [item for item, _ in prepared], cutting, batched)
         return self._tokens(coded, [size for _, size in prepared])
 
     @torch.no_grad()
@@ -213,31 +226,37 @@ class Tokenizer(PretrainedModel):
         pieces: Iterable[Tensor],
         *,
         sample_rate_hz: int | None = None,
+        frame_rate: int | Fraction | None = None,
         chunk_seconds: float | None = None,
+        chunk_frames: int | None = None,
+        tiling: Tiling | None = None,
     ) -> Tokens:
-        """Turn one sound that comes in pieces into tokens: those of :meth:`encode`, bit for bit.
+        """Turn one item that comes in pieces into tokens: those of :meth:`encode`, bit for bit.
 
-        Memory does not grow with the sound, but for its tokens, if the encoder can do with a part;
+        Memory does not grow with the item, but for its tokens, if the encoder can do with a part;
         how long the pieces are that come does not matter.
 
         Args:
-            pieces: ``[channels, samples]`` in [-1, 1]; at least one, which may have no samples.
-            sample_rate_hz: Their rate, if it is not the model's.
-            chunk_seconds: Length of what is encoded at once, as for :meth:`encode`.
+            pieces: ``[channels, samples]`` of a sound, ``[channels, rows, width]`` of a picture
+                from the top, ``[channels, frames, height, width]`` of a clip, in [-1, 1]; at least
+                one.
+            sample_rate_hz: As for :meth:`encode`.
+            frame_rate: As for :meth:`encode`.
+            chunk_seconds: As for :meth:`encode`.
+            chunk_frames: As for :meth:`encode`.
+            tiling: As for :meth:`encode`.
 
         Raises:
-            ConfigError: A rate that no sound has.
-            ShapeError: No piece, channels that change, or values outside [-1, 1] or not finite.
-            StreamingError: The tokenizer is not one of sounds.
+            ConfigError: A rate that the media do not have, or a length of no chunk.
+            ShapeError: No piece, pieces that do not go together, or values outside [-1, 1] or not
+                finite.
         """
-        waveform = Waveform(audio_frontend(self), pieces, sample_rate_hz, self.device)
-        num_frames = frames_per_chunk(self, chunk_seconds)
+        cutting = cutting_of(self, chunk_seconds, chunk_frames, tiling)
+        prepared = pieces_of(self, pieces, self._rate(sample_rate_hz, frame_rate))
         with evaluating(self):
-            coded = self.coding.encode(
-                waveform, lambda rows: encode_waveform(self, rows, num_frames)
-            )
-        assert waveform.size is not None, "all pieces are taken"
-        return self._tokens([coded], [waveform.size])
+            coded = self.coding.encode(prepared, lambda rows: encode_rows(self, rows, cutting))
+        assert prepared.size is not None, "all pieces are taken"
+        return self._tokens([coded], [prepared.size])
 
     @torch.no_grad()
     def decode(
@@ -247,6 +266,8 @@ class Tokenizer(PretrainedModel):
         batched: bool = False,
         check_model: bool = True,
         chunk_seconds: float | None = None,
+        chunk_frames: int | None = None,
+        tiling: Tiling | None = None,
     ) -> list[Tensor]:
         """Turn tokens into media, one ``[channels, *size]`` per item in its original size.
 
@@ -258,42 +279,50 @@ class Tokenizer(PretrainedModel):
             check_model: Refuse tokens of another tokenizer. Switch it off for a model that was cast
                 or fine-tuned since, and know what you do.
             chunk_seconds: Longer sounds are decoded in chunks of this length, if the decoder can.
+            chunk_frames: The same of clips, in frames.
+            tiling: How large pictures and frames are cut; tiles fade into one another.
 
         Raises:
-            ConfigError: The tokenizer has no decoder to media.
+            ConfigError: The tokenizer has no decoder to media, or a length of no chunk.
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's.
         """
         self.require_media_decoder()
         items = checked_items(tokens, self, check_model)
-        num_frames = frames_per_chunk(self, chunk_seconds)
+        cutting = cutting_of(self, chunk_seconds, chunk_frames, tiling)
         with evaluating(self):
-            outputs = decode_items(self, items, num_frames, batched)
+            outputs = decode_items(self, items, cutting, batched)
         return [
             self.frontend.restore(output, size)
             for output, size in zip(outputs, tokens.media, strict=True)
         ]
 
     def decode_pieces(
-        self, tokens: Tokens, *, check_model: bool = True, chunk_seconds: float | None = None
+        self,
+        tokens: Tokens,
+        *,
+        check_model: bool = True,
+        chunk_seconds: float | None = None,
+        chunk_frames: int | None = None,
+        tiling: Tiling | None = None,
     ) -> Iterator[Tensor]:
-        """Turn the tokens of one sound into pieces ``[channels, samples]``, for hours of it.
+        """Turn the tokens of one item into pieces as those of :meth:`encode_pieces`.
 
         Joined they are what :meth:`decode` gives, bit for bit. A decoder that needs the whole gives
         all of it at once.
 
         Raises:
+            ConfigError: The tokenizer has no decoder to media, or a length of no chunk.
             ModelMismatchError: The tokens are another tokenizer's.
             ShapeError: Their codebooks are not this tokenizer's, or they are of several items.
-            StreamingError: The tokenizer is not one of sounds.
         """
         self.require_media_decoder()
-        frontend = audio_frontend(self)
+        cutting = cutting_of(self, chunk_seconds, chunk_frames, tiling)
         items = checked_items(tokens, self, check_model)
         if len(items) != 1:
-            raise ShapeError(f"Decoding in pieces: expected one sound, got {len(items)}.")
-        outputs = decoded_pieces(self, items[0], frames_per_chunk(self, chunk_seconds))
-        pieces = frontend.restored_pieces(outputs, tokens.media[0])
+            raise ShapeError(f"Decoding in pieces: expected one item, got {len(items)}.")
+        outputs = decoded_pieces(self, items[0], cutting)
+        pieces = self.frontend.restored_pieces(outputs, tokens.media[0])
         while True:
             # Not while the caller has the piece: the state of others is not ours to change.
             with torch.no_grad(), evaluating(self):
@@ -382,11 +411,6 @@ class Tokenizer(PretrainedModel):
         """What of an item the networks take at a time."""
         return ItemCoding(self.frontend.codes_channels_alone, self.chunking)
 
-    @property
-    def is_sound(self) -> bool:
-        """Whether media have a time axis alone, so that they can come in pieces."""
-        return self.frontend.sample_rate_hz is not None
-
     def encode_whole(self, rows: Tensor) -> Tensor:
         """Indices of what the networks take as items, of one size, in one pass of the encoder."""
         if rows.numel() == 0:  # a sound of no length: networks take one sample at least
@@ -417,6 +441,20 @@ class Tokenizer(PretrainedModel):
     def _num_positions(self) -> int | None:
         grid = self.quantizer.grid
         return None if grid is None else math.prod(self.quantizer.index_positions(grid))
+
+    def _rate(
+        self, sample_rate_hz: int | None, frame_rate: int | Fraction | None
+    ) -> int | Fraction | None:
+        """The rate of media over time, which is of samples or of frames."""
+        is_clip = self.frontend.modality == "video"
+        rate, other = (frame_rate, sample_rate_hz) if is_clip else (sample_rate_hz, frame_rate)
+        if other is not None:
+            name = "sample_rate_hz" if is_clip else "frame_rate"
+            raise ConfigError(
+                f"Encoding: expected no {name} for a tokenizer of {self.frontend.modality}, got "
+                f"{other}."
+            )
+        return rate
 
     def _latents(self, media: Tensor) -> Tensor:
         latent: Tensor = self.encoder(media)

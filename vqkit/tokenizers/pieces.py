@@ -1,0 +1,56 @@
+"""Media that come in pieces, as what the networks take."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from vqkit.errors import ConfigError
+from vqkit.tokenizers.audio_frontend import AudioFrontend
+from vqkit.tokenizers.frontend import ImageFrontend
+from vqkit.tokenizers.long_pictures import Strips
+from vqkit.tokenizers.long_sounds import Waveform
+from vqkit.tokenizers.long_videos import Frames
+from vqkit.tokenizers.video_frontend import VideoFrontend
+
+if TYPE_CHECKING:
+    from vqkit.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["Pieces", "pieces_of"]
+
+
+class Pieces(Protocol):
+    """One item in prepared pieces ``[1, channels, *size]``, and its size when all are taken."""
+
+    size: Mapping[str, int] | None
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+
+def pieces_of(
+    tokenizer: "Tokenizer", pieces: Iterable[Tensor], rate: int | Fraction | None
+) -> Pieces:
+    """What the tokenizer's networks take of an item in pieces.
+
+    Args:
+        tokenizer: Of any modality.
+        pieces: As :meth:`Tokenizer.encode_pieces` takes them.
+        rate: Of samples or frames.
+
+    Raises:
+        ConfigError: A rate of pictures, or a frontend that takes whole media alone.
+    """
+    frontend, stride, device = tokenizer.frontend, tokenizer.stride, tokenizer.device
+    if isinstance(frontend, VideoFrontend):
+        return Frames(frontend, pieces, stride, rate, device)
+    if isinstance(frontend, AudioFrontend):
+        return Waveform(frontend, pieces, rate, device)
+    if rate is not None:
+        raise ConfigError(f"Image: expected no rate over time, got {rate} per second.")
+    if isinstance(frontend, ImageFrontend):
+        return Strips(frontend, pieces, stride, device)
+    raise ConfigError(
+        f"Encoding in pieces: expected pictures, sounds or clips, got {type(frontend).__name__}. "
+        "Encode the whole."
+    )
