@@ -12,8 +12,8 @@ from vqkit.cli.models import ModelLoader, resolve
 from vqkit.cli.options import (
     Parser,
     add_batch_options,
-    add_chunk_option,
     add_codebooks_option,
+    add_cutting_options,
     add_model_options,
     add_output_options,
     add_token_files,
@@ -60,7 +60,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="leave unknown tokens as holes, where the model has a prior to fill them in",
     )
-    add_chunk_option(parser, "decode")
+    add_cutting_options(parser, "decode")
     add_output_options(
         parser,
         default="Default: beside each input, photo.jpg.vqt as photo.png, talk.mp3.vqt as talk.wav.",
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             if not arguments.no_conceal:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
             tokens = tokens.first_codebooks(arguments.codebooks)
-            decode_to(tokens, tokenizer, target, format, arguments.chunk_seconds)
+            decode_to(tokens, tokenizer, target, format, arguments)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
 

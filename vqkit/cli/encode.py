@@ -18,8 +18,8 @@ from vqkit.cli.options import (
     Parser,
     add_audio_track_option,
     add_batch_options,
-    add_chunk_option,
     add_codebooks_option,
+    add_cutting_options,
     add_media,
     add_model_options,
     add_output_options,
@@ -65,7 +65,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="rows of tokens that can be decoded on their own, and that are lost together where a "
         "file is damaged (default: all of a picture)",
     )
-    add_chunk_option(parser, "encode")
+    add_cutting_options(parser, "encode")
     add_output_options(
         parser,
         default="Default: beside each input, its name with .vqt after it.",

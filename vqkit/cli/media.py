@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FORMATS",
     "Media",
+    "cutting_of",
     "decode_to",
     "default_format",
     "encode_media",
@@ -104,7 +105,7 @@ def encode_media(
     Args:
         source: The file.
         tokenizer: Of one modality.
-        arguments: With ``alpha``, ``audio_track`` and ``chunk_seconds``.
+        arguments: With ``alpha``, ``audio_track`` and how media are cut.
         console: Where it is said that a file has further sounds.
 
     Raises:
@@ -112,7 +113,8 @@ def encode_media(
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
     if _checked_modality(source, tokenizer) != "audio":
-        return tokenizer.encode([read_media(source, tokenizer, arguments.alpha).tensor])
+        picture = read_media(source, tokenizer, arguments.alpha).tensor
+        return tokenizer.encode([picture], **cutting_of(arguments, "image"))
     from vqkit.facade import encode_sound
     from vqkit.media import AudioReader
 
@@ -120,6 +122,25 @@ def encode_media(
     with AudioReader(source.open(), audio_stream=track or 0) as reader:
         note_tracks(reader.info.num_streams, printable(source.name), track, console)
         return encode_sound(reader, tokenizer, arguments.chunk_seconds)
+
+
+def cutting_of(arguments: argparse.Namespace, modality: str) -> dict[str, Any]:
+    """What the options say of how media of a modality are cut, for the tokenizer's methods."""
+    from vqkit.tokenizers import Tiling
+
+    if modality == "audio":
+        return {"chunk_seconds": arguments.chunk_seconds}
+    usual = Tiling()
+    tile, overlap = arguments.tile_pixels, arguments.tile_overlap_pixels
+    if tile is None and overlap is None:
+        tiling = usual
+    else:
+        size = tile or usual.tile_pixels
+        whole = usual.whole_pixels if tile is None else tile * tile
+        tiling = Tiling(size, min(size, overlap or usual.overlap_pixels), whole)
+    if modality == "video":
+        return {"chunk_frames": arguments.chunk_frames, "tiling": tiling}
+    return {"tiling": tiling}
 
 
 def note_tracks(num_tracks: int, name: str, chosen: int | None, console: Console) -> None:
@@ -136,7 +157,7 @@ def decode_to(
     tokenizer: "Tokenizer",
     target: Target,
     format: str | None,
-    chunk_seconds: float | None,
+    arguments: argparse.Namespace,
 ) -> None:
     """Decode one item and write it; a sound as it is decoded, chunk by chunk.
 
@@ -145,7 +166,8 @@ def decode_to(
     """
     size = tokens.media[0]
     if "sample_rate_hz" not in size:
-        write_media(tokenizer.decode(tokens)[0], size, target, format)
+        (picture,) = tokenizer.decode(tokens, **cutting_of(arguments, "image"))
+        write_media(picture, size, target, format)
         return
     from vqkit.media import AudioWriter
 
@@ -156,7 +178,7 @@ def decode_to(
         format=_checked_format(size, target, format),
         overwrite=target.force,
     ) as writer:
-        for piece in tokenizer.decode_pieces(tokens, chunk_seconds=chunk_seconds):
+        for piece in tokenizer.decode_pieces(tokens, **cutting_of(arguments, "audio")):
             writer.write(piece)
 
 

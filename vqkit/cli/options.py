@@ -12,8 +12,8 @@ __all__ = [
     "Parser",
     "add_audio_track_option",
     "add_batch_options",
-    "add_chunk_option",
     "add_codebooks_option",
+    "add_cutting_options",
     "add_media",
     "add_model_options",
     "add_output_options",
@@ -214,15 +214,37 @@ def add_codebooks_option(parser: Parser, verb: str, *, bitrate: bool = False) ->
     )
 
 
-def add_chunk_option(parser: Parser, verb: str) -> None:
-    """How much of a long sound is in memory."""
-    parser.add_argument(
+def add_cutting_options(parser: Parser, verb: str) -> None:
+    """How much of long and large media is in memory."""
+    group = parser.add_argument_group(
+        "long and large media", "Memory does not grow with them, if the model can do with a part."
+    )
+    group.add_argument(
         "--chunk-seconds",
         type=seconds,
         metavar="S",
-        help=f"{verb} longer sounds in chunks of S seconds, in memory that does not grow with the "
-        "sound; the model's state goes from chunk to chunk, and inf is one chunk (default: 2 on a "
-        "CPU, 60 on a GPU)",
+        help=f"{verb} longer sounds in chunks of S seconds; the model's state goes from chunk to "
+        "chunk, and inf is one chunk (default: 2 on a CPU, 60 on a GPU)",
+    )
+    group.add_argument(
+        "--chunk-frames",
+        type=positive,
+        metavar="N",
+        help=f"{verb} longer clips in chunks of N frames, in the same way (default: 16 on a CPU, "
+        "64 on a GPU)",
+    )
+    group.add_argument(
+        "--tile-pixels",
+        type=positive,
+        metavar="N",
+        help=f"{verb} larger pictures and frames in tiles of N pixels a side (default: in tiles of "
+        "512 what has more than 2 megapixels)",
+    )
+    group.add_argument(
+        "--tile-overlap-pixels",
+        type=positive,
+        metavar="N",
+        help="what neighbouring tiles have in common (default: 128, or all of a smaller tile)",
     )
 
 

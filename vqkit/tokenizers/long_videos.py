@@ -64,17 +64,19 @@ class Frames:
             ConfigError: A rate that no clip has.
             ShapeError: No piece, or pieces that are no clips, or of another size than the first.
         """
-        num_frames, size = 0, None
+        num_frames = 0
+        size: tuple[int, int] | None = None
         last: Tensor | None = None
         for piece in self._pieces:
             self._frontend.check(piece)
-            if size not in (None, piece.shape[2:]):
+            _, frames_here, height, width = piece.shape
+            if size not in (None, (height, width)):
                 raise ShapeError(
                     f"Pieces of a clip: expected frames of {list(size or ())} as before, got "
                     f"{list(piece.shape)}."
                 )
-            size = piece.shape[2:]
-            num_frames += piece.shape[1]
+            size = height, width
+            num_frames += frames_here
             frames = self._frontend.padded(piece.to(self._device, torch.float32), self._stride)
             last = frames[:, -1:]
             yield frames[None]

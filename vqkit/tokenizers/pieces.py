@@ -1,8 +1,8 @@
 """Media that come in pieces, as what the networks take."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Pieces", "pieces_of"]
 
 
-class Pieces(Protocol):
-    """One item in prepared pieces ``[1, channels, *size]``, and its size when all are taken."""
-
-    size: Mapping[str, int] | None
-
-    def __iter__(self) -> Iterator[Tensor]: ...
+Pieces = Frames | Strips | Waveform
+"""One item in prepared pieces ``[1, channels, *size]``, and its ``size`` when all are taken."""
 
 
 def pieces_of(
@@ -45,6 +41,7 @@ def pieces_of(
     if isinstance(frontend, VideoFrontend):
         return Frames(frontend, pieces, stride, rate, device)
     if isinstance(frontend, AudioFrontend):
+        assert not isinstance(rate, Fraction), "sounds have whole rates"
         return Waveform(frontend, pieces, rate, device)
     if rate is not None:
         raise ConfigError(f"Image: expected no rate over time, got {rate} per second.")

@@ -96,7 +96,7 @@ class TokenizerSpec:
     def media_sizes(self) -> tuple[str, ...]:
         """Names of the sizes that tokens keep of their media."""
         if self.modality == "video":
-            usual = VIDEO_SIZES
+            usual: tuple[str, ...] = VIDEO_SIZES
         else:
             usual = self.axes if self.sample_rate_hz is None else _SOUND_SIZES
         return usual + (self.further_sizes or ())

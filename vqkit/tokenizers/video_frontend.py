@@ -47,7 +47,7 @@ class VideoFrontend(Frontend):
         if channels < 1:
             raise ConfigError(f"VideoFrontend channels: expected >= 1, got {channels}.")
         self.channels = channels
-        self.first_frame_alone = first_frame_alone
+        self.first_frame_alone: bool = first_frame_alone
 
     def prepare(
         self,
