@@ -146,11 +146,26 @@ def test_every_exported_name_of_data_sets_is_explained():
         assert f"`{name}`" in text, name
 
 
+def test_every_network_of_clips_and_its_configuration_is_explained():
+    words = set(re.findall(r"\w+", (DOCS / "video_networks.md").read_text()))
+    bases = (vqkit.nets.ClipEncoder, vqkit.nets.ClipDecoder)
+    exported = [getattr(vqkit.nets, name) for name in vqkit.nets.__all__]
+    networks = {x.__name__ for x in exported if inspect.isclass(x) and issubclass(x, bases)}
+    assert len(networks) == 14
+    assert not networks - words
+    targets = {f"_target_: vqkit.nets.{name}" for name in networks}
+    for group in ("encoder", "decoder"):
+        for path in (config_dir() / group).glob("*.yaml"):
+            if targets & set(path.read_text().splitlines()):
+                assert path.stem in words, path.stem
+
+
 def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     text = (DOCS / "audio_losses.md").read_text()
     words = set(re.findall(r"\w+", text))
     of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "adaptive_weight"}
     assert not set(vqkit.losses.__all__) - words - of_images
+    words |= set(re.findall(r"\w+", (DOCS / "video_networks.md").read_text()))
     judges = {name for name in vqkit.nets.__all__ if "Discriminator" in name}
     assert not judges - words - {"PatchDiscriminator"}
     for name in ("encodec", "audiocraft", "dac", "vocos"):

@@ -1,22 +1,154 @@
 """Convolutions over a signal that comes in pieces."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.errors import StreamingError
 from vqkit.nets.signal_padding import Padding, pad_signal
-from vqkit.nets.stream import Span, Stream
+from vqkit.nets.stream import Span, Stream, joined, no_positions
 from vqkit.ops.transposed_conv import conv_transpose1d
 
-__all__ = ["ConvStream", "TransposedConvStream"]
+__all__ = ["ConvStream", "TransposedConvStream", "Window", "WindowStream"]
 
 
-class ConvStream(Stream):
-    """A convolution with padding at both ends, and so much on the right that strides are whole.
+@dataclass(frozen=True)
+class Window:
+    """Which positions of a signal an output is made of.
 
-    Keeps the last ``kernel - stride`` samples of the padded signal. Its weights are taken when it
-    is made: normalised ones are computed once.
+    Args:
+        reach: Positions from the first to the last of them.
+        stride: Positions from one window to the next, at most the reach.
+        left: Positions of padding before the signal.
+        right: Positions of padding behind it, besides those that make the last stride whole.
+    """
+
+    reach: int
+    stride: int = 1
+    left: int = 0
+    right: int = 0
+
+
+class WindowStream(Stream):
+    """A function of windows of the signal, with padding at both ends.
+
+    Keeps the last ``reach - stride`` positions of the padded signal.
+
+    Args:
+        function: Of ``[batch, channels, positions, *size]``, of all windows that lie in it; it pads
+            nothing.
+        window: Which windows these are, and how much padding there is.
+        padding: Of what. On the right there is as much more as makes the last stride whole.
+    """
+
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], window: Window, padding: Padding
+    ) -> None:
+        self._function = function
+        self._window = window
+        self._padding = padding
+        self._begun = False
+        self._num_inputs = 0
+        # Before the beginning all that came; afterwards what the next window begins with.
+        self._held: Tensor | None = None
+        # The last positions, where the padding of the end is made of them.
+        self._keeps_tail = padding != "zero" and window.right + window.stride > 1
+        self._tail: Tensor | None = None
+        # Rows whose held positions are to be the padding of a new beginning.
+        self._fresh: Tensor | None = None
+        self._nothing: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        """See :meth:`Stream.push`."""
+        self._num_inputs += x.shape[2]
+        if self._keeps_tail:
+            kept = self._window.right + self._window.stride
+            self._tail = joined(self._tail, x)[:, :, -kept:].clone()
+        if self._fresh is not None and x.shape[2]:
+            first = x[:, :, :1] if self._padding == "replicate" else torch.zeros_like(x[:, :, :1])
+            assert self._held is not None
+            self._held = torch.where(_of_rows(self._fresh, x), first, self._held)
+            self._fresh = None
+        self._held = joined(self._held, x)
+        if not self._begun:
+            if self._num_inputs < self._least_to_begin:
+                return self._windows(self._held[:, :, :0])
+            self._held = pad_signal(self._held, self._window.left, 0, self._padding)
+            self._begun = True
+        return self._advance()
+
+    def finish(self) -> Tensor:
+        """See :meth:`Stream.finish`."""
+        assert self._held is not None
+        window = self._window
+        whole = window.right + -self._num_inputs % window.stride
+        if not self._begun:  # shorter than its padding, which has a rule for that
+            self._held = pad_signal(self._held, window.left, whole, self._padding)
+        elif whole:
+            end = self._held if self._tail is None else self._tail
+            padded = pad_signal(end, 0, whole, self._padding)
+            self._held = torch.cat([self._held, padded[:, :, end.shape[2] :]], dim=2)
+        return self._advance()
+
+    def _advance(self) -> Tensor:
+        assert self._held is not None
+        reach, stride = self._window.reach, self._window.stride
+        frames = max(0, (self._held.shape[2] - reach) // stride + 1)
+        used = (frames - 1) * stride + reach if frames else 0
+        out = self._windows(self._held[:, :, :used])
+        # A copy, here and below, so that the positions before it can be freed.
+        self._held = self._held[:, :, frames * stride :].clone()
+        return out
+
+    def _windows(self, x: Tensor) -> Tensor:
+        if x.shape[2]:
+            return self._function(x)
+        if self._nothing is None:
+            self._nothing = no_positions(self._function, x, self._window.reach)
+        return self._nothing
+
+    @property
+    def _least_to_begin(self) -> int:
+        return self._window.left + 1 if self._padding == "reflect" and self._window.left else 1
+
+    def span(self, first: float, last: float) -> Span:
+        """See :meth:`Stream.span`."""
+        window = self._window
+        begin, end = (number * window.stride - window.left for number in (first, last))
+        return begin, end + window.reach - 1
+
+    def inputs_for(self, num_outputs: int) -> int:
+        """See :meth:`Stream.inputs_for`."""
+        return max(self._least_to_begin, super().inputs_for(num_outputs))
+
+    def restart(self, rows: Tensor) -> None:
+        """See :meth:`Stream.restart`."""
+        window = self._window
+        if window.right or (self._padding == "reflect" and window.left):
+            raise StreamingError(
+                "Restart of some rows: expected convolutions that do not look ahead, got one with "
+                f"{self._padding} padding of {window.left} and {window.right}. Open a stream of "
+                "its own for each signal."
+            )
+        if not self._begun:
+            return
+        assert self._held is not None
+        if self._held.shape[2] != window.left:
+            raise StreamingError(
+                "Restart of some rows: expected whole frames pushed before, got "
+                f"{self._num_inputs} samples at a layer of stride {window.stride}."
+            )
+        self._fresh = rows if self._fresh is None else self._fresh | rows
+
+
+class ConvStream(WindowStream):
+    """A convolution over a sound, with so much padding on the right that strides are whole.
+
+    Its weights are taken when it is made: normalised ones are computed once.
 
     Args:
         conv: Its own padding is not used.
@@ -26,103 +158,16 @@ class ConvStream(Stream):
     """
 
     def __init__(self, conv: nn.Conv1d, left: int, right: int, padding: Padding) -> None:
-        self._weight, self._bias = conv.weight, conv.bias
-        self._stride, self._dilation = conv.stride[0], conv.dilation[0]
-        self._groups = conv.groups
-        self._reach = (conv.kernel_size[0] - 1) * self._dilation + 1
-        self._left, self._right = left, right
-        self._padding = padding
-        self._begun = False
-        self._num_inputs = 0
-        # Before the beginning all that came; afterwards what the next frame begins with.
-        self._held: Tensor | None = None
-        # The last samples, where the padding of the end is made of them.
-        self._keeps_tail = padding != "zero" and self._right + self._stride > 1
-        self._tail: Tensor | None = None
-        # Rows whose held samples are to be the padding of a new beginning.
-        self._fresh: Tensor | None = None
-
-    def push(self, x: Tensor) -> Tensor:
-        """See :meth:`Stream.push`."""
-        self._num_inputs += x.shape[-1]
-        if self._keeps_tail:
-            self._tail = _joined(self._tail, x)[..., -(self._right + self._stride) :].clone()
-        if self._fresh is not None and x.shape[-1]:
-            first = x[..., :1] if self._padding == "replicate" else torch.zeros_like(x[..., :1])
-            assert self._held is not None
-            self._held = torch.where(self._fresh[:, None, None], first, self._held)
-            self._fresh = None
-        self._held = _joined(self._held, x)
-        if not self._begun:
-            if self._num_inputs < self._least_to_begin:
-                return self._convolved(self._held[..., :0])
-            self._held = pad_signal(self._held, self._left, 0, self._padding)
-            self._begun = True
-        return self._advance()
-
-    def finish(self) -> Tensor:
-        """See :meth:`Stream.finish`."""
-        assert self._held is not None
-        whole = self._right + -self._num_inputs % self._stride
-        if not self._begun:  # shorter than its padding, which has a rule for that
-            self._held = pad_signal(self._held, self._left, whole, self._padding)
-        elif whole:
-            end = self._held if self._tail is None else self._tail
-            padded = pad_signal(end, 0, whole, self._padding)
-            self._held = torch.cat([self._held, padded[..., end.shape[-1] :]], dim=-1)
-        return self._advance()
-
-    def _advance(self) -> Tensor:
-        assert self._held is not None
-        frames = max(0, (self._held.shape[-1] - self._reach) // self._stride + 1)
-        used = (frames - 1) * self._stride + self._reach if frames else 0
-        out = self._convolved(self._held[..., :used])
-        # A copy, here and below, so that the samples before it can be freed.
-        self._held = self._held[..., frames * self._stride :].clone()
-        return out
-
-    def _convolved(self, x: Tensor) -> Tensor:
-        if not x.shape[-1]:
-            return x.new_zeros(x.shape[0], len(self._weight), 0)
-        return F.conv1d(
-            x,
-            self._weight,
-            self._bias,
-            stride=self._stride,
-            dilation=self._dilation,
-            groups=self._groups,
+        function = partial(
+            F.conv1d,
+            weight=conv.weight,
+            bias=conv.bias,
+            stride=conv.stride,
+            dilation=conv.dilation,
+            groups=conv.groups,
         )
-
-    @property
-    def _least_to_begin(self) -> int:
-        return self._left + 1 if self._padding == "reflect" and self._left else 1
-
-    def span(self, first: float, last: float) -> Span:
-        """See :meth:`Stream.span`."""
-        begin = first * self._stride - self._left
-        return begin, last * self._stride - self._left + self._reach - 1
-
-    def inputs_for(self, num_outputs: int) -> int:
-        """See :meth:`Stream.inputs_for`."""
-        return max(self._least_to_begin, super().inputs_for(num_outputs))
-
-    def restart(self, rows: Tensor) -> None:
-        """See :meth:`Stream.restart`."""
-        if self._right or (self._padding == "reflect" and self._left):
-            raise StreamingError(
-                "Restart of some rows: expected convolutions that do not look ahead, got one with "
-                f"{self._padding} padding of {self._left} and {self._right}. Open a stream of its "
-                "own for each signal."
-            )
-        if not self._begun:
-            return
-        assert self._held is not None
-        if self._held.shape[-1] != self._left:
-            raise StreamingError(
-                "Restart of some rows: expected whole frames pushed before, got "
-                f"{self._num_inputs} samples at a layer of stride {self._stride}."
-            )
-        self._fresh = rows if self._fresh is None else self._fresh | rows
+        reach = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
+        super().__init__(function, Window(reach, conv.stride[0], left, right), padding)
 
 
 class TransposedConvStream(Stream):
@@ -194,5 +239,6 @@ class TransposedConvStream(Stream):
             self._carried = self._carried.masked_fill(rows[:, None, None], 0.0)
 
 
-def _joined(held: Tensor | None, x: Tensor) -> Tensor:
-    return x if held is None else torch.cat([held, x], dim=-1)
+def _of_rows(rows: Tensor, x: Tensor) -> Tensor:
+    """A mask of the batch, as one over ``x``."""
+    return rows.reshape(-1, *[1] * (x.ndim - 1))

@@ -1,4 +1,4 @@
-"""What discriminators of sound have in common, and several of them as one."""
+"""What discriminators have in common, and several of them as one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ class DiscriminatorEnsemble(nn.Module):
         """The discriminators by name."""
         return dict(self.members.items())
 
-    def forward(self, x: Float[Tensor, "batch channels samples"]) -> DiscriminatorOutput:
+    def forward(self, x: Float[Tensor, "batch channels *size"]) -> DiscriminatorOutput:
         """Logits and features of all parts, in their order."""
         if self.normalisation is not None:
             x = self.normalisation(x)
@@ -189,7 +189,7 @@ class FrozenDiscriminator(nn.Module):
         super().__init__()
         self.discriminator = discriminator.requires_grad_(False)
 
-    def forward(self, x: Float[Tensor, "batch channels samples"]) -> DiscriminatorOutput:
+    def forward(self, x: Float[Tensor, "batch channels *size"]) -> DiscriminatorOutput:
         """What the discriminator says."""
         output: DiscriminatorOutput = self.discriminator(x)
         return output

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vqkit.shapes import Float
 
-__all__ = ["Patchify", "Unpatchify"]
+__all__ = ["Patchify", "Unpatchify", "cosines"]
 
 
 def _numbers(count: int) -> Tensor:
@@ -14,7 +14,7 @@ def _numbers(count: int) -> Tensor:
     return torch.arange(count, dtype=torch.float64, device="cpu")
 
 
-def _cosines(size: int) -> Tensor:
+def cosines(size: int) -> Tensor:
     """Orthonormal DCT-II basis, one frequency per row."""
     index = _numbers(size)
     basis = torch.cos(torch.pi * index[:, None] * (index + 0.5) / size) * (2.0 / size) ** 0.5
@@ -24,7 +24,7 @@ def _cosines(size: int) -> Tensor:
 
 def _transform(channels: int, patch: int) -> tuple[Tensor, Tensor]:
     """Basis ``[features, channels, patch, patch]`` and the expected size of each feature."""
-    colour, space = _cosines(channels), _cosines(patch)
+    colour, space = cosines(channels), cosines(patch)
     basis = torch.einsum("ac,yi,xj->ayxcij", colour, space, space)
     axes = (_numbers(n) for n in (channels, patch, patch))
     frequency = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0).sqrt()

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,9 +16,18 @@ _TORCH_MODES = {"zero": "constant", "replicate": "replicate"}
 
 
 def pad_signal(x: Tensor, left: int, right: int, padding: Padding) -> Tensor:
-    """The signal ``[batch, channels, samples]`` with samples before and behind it."""
+    """The signal ``[batch, channels, positions, *size]`` with positions before and behind it.
+
+    Reflection is for sounds, which have no further axes.
+    """
     if not left and not right:
         return x
     if padding == "reflect":
         return reflect_pad(x, left, right)
-    return F.pad(x, (left, right), mode=_TORCH_MODES[padding])
+    if x.ndim == 3:
+        return F.pad(x, (left, right), mode=_TORCH_MODES[padding])
+    # Joined, not padded: the frames of a clip keep the order that they have in memory.
+    first, last = x[:, :, :1], x[:, :, -1:]
+    if padding == "zero":
+        first, last = torch.zeros_like(first), torch.zeros_like(last)
+    return torch.cat([first] * left + [x] + [last] * right, dim=2)

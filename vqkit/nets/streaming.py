@@ -10,7 +10,7 @@ from vqkit.nets.stream import ChainStream, PointwiseStream, Stream
 
 __all__ = ["open_stream"]
 
-_POINTWISE = (nn.Identity, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh)
+_POINTWISE = (nn.Identity, nn.ELU, nn.GELU, nn.ReLU, nn.SiLU, nn.Tanh)
 
 
 def open_stream(module: nn.Module) -> Stream:

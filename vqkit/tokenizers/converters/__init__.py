@@ -22,6 +22,12 @@ from vqkit.tokenizers.converters.speechtokenizer import (
     speechtokenizer_from_original,
     speechtokenizer_to_original,
 )
+from vqkit.tokenizers.converters.vidtok import (
+    VidTokParts,
+    vidtok_from_diffusers,
+    vidtok_from_original,
+    vidtok_to_diffusers,
+)
 from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
 from vqkit.tokenizers.converters.whisper import (
@@ -32,6 +38,7 @@ from vqkit.tokenizers.converters.whisper import (
 from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 
 __all__ = [
+    "VidTokParts",
     "VocosChoice",
     "audiocraft_from_original",
     "dac_from_original",
@@ -49,6 +56,9 @@ __all__ = [
     "read_whisper_encoder",
     "speechtokenizer_from_original",
     "speechtokenizer_to_original",
+    "vidtok_from_diffusers",
+    "vidtok_from_original",
+    "vidtok_to_diffusers",
     "vocos_from_original",
     "wavtokenizer_from_original",
     "whisper_encoder_state",
