@@ -14,6 +14,8 @@ from vqkit.nets.frame_layers import AttentionLayers, ConvLayers, FrameLayers
 from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.light import LightDecoder, LightEncoder
 from vqkit.nets.log_mel import LogMel
+from vqkit.nets.magvit2 import MAGVIT2Decoder, MAGVIT2Encoder
+from vqkit.nets.maskgit import MaskGITDecoder
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder, mimi_decoder, mimi_encoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
 from vqkit.nets.patch_discriminator import PatchDiscriminator
@@ -28,6 +30,7 @@ from vqkit.nets.stft_discriminators import (
 from vqkit.nets.stream import Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.text_decoder import SpeechContext, TextDecoder
+from vqkit.nets.titok import TiTokDecoder, TiTokEncoder, TiTokTwoStageDecoder
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.waveform_discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
@@ -52,6 +55,9 @@ __all__ = [
     "LightDecoder",
     "LightEncoder",
     "LogMel",
+    "MAGVIT2Decoder",
+    "MAGVIT2Encoder",
+    "MaskGITDecoder",
     "MimiDecoder",
     "MimiEncoder",
     "MultiBandSTFTDiscriminator",
@@ -71,6 +77,9 @@ __all__ = [
     "SpeechEncoder",
     "Stream",
     "TextDecoder",
+    "TiTokDecoder",
+    "TiTokEncoder",
+    "TiTokTwoStageDecoder",
     "TimePooling",
     "VQGANDecoder",
     "VQGANEncoder",
