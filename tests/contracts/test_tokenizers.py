@@ -14,17 +14,21 @@ from vqkit.nets import (
     FastDecoder,
     FastEncoder,
     LogMel,
+    MAGVIT2Decoder,
+    MAGVIT2Encoder,
     MimiDecoder,
     MimiEncoder,
     SEANetDecoder,
     SEANetEncoder,
     SpeechContext,
     SpeechEncoder,
+    TiTokDecoder,
+    TiTokEncoder,
     VocosDecoder,
     VQGANDecoder,
     VQGANEncoder,
 )
-from vqkit.quantizers import FSQ, Factorized, MultiScaleResidual, Residual
+from vqkit.quantizers import FSQ, LFQ, Factorized, MultiScaleResidual, Residual
 from vqkit.testing import check_tokenizer, tokenizer_checks
 from vqkit.tokenizers import (
     AudioFrontend,
@@ -63,6 +67,19 @@ def vqgan() -> Tokenizer:
         VQGANDecoder(dim=4, **options),
         "vqgan",
     )
+
+
+def magvit2() -> Tokenizer:
+    sizes = {"dim": 5, "base_width": 32, "multipliers": (1, 1), "num_res_blocks": 1}
+    encoder, decoder = MAGVIT2Encoder(**sizes), MAGVIT2Decoder(**sizes)
+    return Tokenizer(ImageFrontend(), encoder, LFQ(5), decoder, "magvit2")
+
+
+def titok() -> Tokenizer:
+    sizes = {"dim": 4, "side_pixels": 16, "patch_pixels": 8, "num_tokens": 3}
+    layers = {"width": 16, "num_layers": 1, "num_heads": 2}
+    encoder, decoder = TiTokEncoder(**sizes, **layers), TiTokDecoder(**sizes, **layers)
+    return Tokenizer(ImageFrontend(), encoder, tiny.vector_quantizer(), decoder, "titok")
 
 
 def residual() -> Tokenizer:
@@ -147,6 +164,8 @@ MAKERS = {
     "fast": fast,
     "grey": lambda: fast(1),
     "vqgan": vqgan,
+    "magvit2": magvit2,
+    "titok": titok,
     "residual": residual,
     "multiscale": multiscale,
 }

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vqkit.errors import ShapeError
-from vqkit.losses import Hinge, LeastSquares, NonSaturating
+from vqkit.losses import Hinge, LeastSquares, Mixed, NonSaturating
 
 LOSSES = [Hinge(), NonSaturating(), LeastSquares()]
 REAL = [-2.0, 0.25, 0.5, 3.0]
@@ -45,7 +45,7 @@ def test_closed_forms(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_gradients_point_the_right_way(loss):
+def test_trap_38_gradients_point_the_right_way(loss):
     """LlamaGen's non-saturating losses swap prediction and target: both signs were wrong."""
     real = torch.tensor([-0.5, 0.0, 0.5], requires_grad=True)
     fake = torch.tensor([-0.5, 0.25, 0.5], requires_grad=True)
@@ -109,3 +109,22 @@ def test_refuses_other_numbers_of_logits():
         Hinge().discriminator([logits, logits], [logits])
     with pytest.raises(ShapeError, match="at least one discriminator"):
         Hinge().generator([])
+
+
+def test_the_mean_logit_of_an_image():
+    """As Open-MAGVIT2 has it: a sure patch may make up for an unsure one of the same image."""
+    logits = torch.tensor([[4.0, -2.0], [0.0, 1.0]]).reshape(2, 1, 1, 2)
+    loss = NonSaturating(per_image=True)
+    expected = mean([softplus(-1.0), softplus(-0.5)])
+    assert loss.generator(logits).item() == pytest.approx(expected)
+    expected = 0.5 * (expected + mean([softplus(1.0), softplus(0.5)]))
+    assert loss.discriminator(logits, logits).item() == pytest.approx(expected)
+    assert NonSaturating().generator(logits) > loss.generator(logits)
+
+
+def test_the_loss_of_each_side_from_another_pair():
+    real, fake = torch.tensor(REAL), torch.tensor(FAKE)
+    mixed = Mixed(Hinge(), NonSaturating())
+    assert torch.equal(mixed.discriminator(real, fake), Hinge().discriminator(real, fake))
+    assert torch.equal(mixed.generator(fake), NonSaturating().generator(fake))
+    assert not torch.equal(mixed.generator(fake), Hinge().generator(fake))

@@ -4,86 +4,11 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from tests.nets.image_references import Weights, vqgan_decoder, vqgan_encoder
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.nets import VQGANDecoder, VQGANEncoder
-
-Weights = dict[str, Tensor]
-
-
-def conv(weights: Weights, name: str, x: Tensor, **options: int) -> Tensor:
-    return F.conv2d(x, weights[f"{name}.weight"], weights[f"{name}.bias"], **options)
-
-
-def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
-    groups = x.reshape(len(x), 32, -1)
-    centred = groups - groups.mean(-1, keepdim=True)
-    deviation = (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
-    normalised = (centred / deviation).reshape(x.shape)
-    scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return normalised * scale[:, None, None] + shift[:, None, None]
-
-
-def swish(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(x)
-
-
-def residual(weights: Weights, name: str, x: Tensor) -> Tensor:
-    hidden = conv(weights, f"{name}.conv1", swish(norm(weights, f"{name}.norm1", x)), padding=1)
-    hidden = conv(
-        weights, f"{name}.conv2", swish(norm(weights, f"{name}.norm2", hidden)), padding=1
-    )
-    if f"{name}.nin_shortcut.weight" in weights:
-        x = conv(weights, f"{name}.nin_shortcut", x)
-    return x + hidden
-
-
-def attention(weights: Weights, name: str, x: Tensor) -> Tensor:
-    hidden = norm(weights, f"{name}.norm", x)
-    query, key, value = (conv(weights, f"{name}.{part}", hidden).flatten(2) for part in "qkv")
-    scores = torch.einsum("bci,bcj->bij", query, key) / x.shape[1] ** 0.5
-    mixed = torch.einsum("bij,bcj->bci", scores.softmax(dim=-1), value)
-    return x + conv(weights, f"{name}.proj_out", mixed.reshape(x.shape))
-
-
-def middle(weights: Weights, x: Tensor) -> Tensor:
-    x = attention(weights, "mid.attn_1", residual(weights, "mid.block_1", x))
-    return residual(weights, "mid.block_2", x)
-
-
-def blocks(weights: Weights, level: str, num_blocks: int, x: Tensor) -> Tensor:
-    for index in range(num_blocks):
-        x = residual(weights, f"{level}.block.{index}", x)
-        if f"{level}.attn.{index}.q.weight" in weights:
-            x = attention(weights, f"{level}.attn.{index}", x)
-    return x
-
-
-def reference_encoder(weights: Weights, x: Tensor, num_levels: int, num_blocks: int) -> Tensor:
-    x = conv(weights, "conv_in", x, padding=1)
-    for level in range(num_levels):
-        x = blocks(weights, f"down.{level}", num_blocks, x)
-        if level < num_levels - 1:
-            batch, channels, height, width = x.shape
-            padded = x.new_zeros(batch, channels, height + 1, width + 1)
-            padded[..., :height, :width] = x
-            x = conv(weights, f"down.{level}.downsample.conv", padded, stride=2)
-    x = swish(norm(weights, "norm_out", middle(weights, x)))
-    return conv(weights, "quant_conv", conv(weights, "conv_out", x, padding=1))
-
-
-def reference_decoder(weights: Weights, x: Tensor, num_levels: int, num_blocks: int) -> Tensor:
-    x = conv(weights, "conv_in", conv(weights, "post_quant_conv", x), padding=1)
-    x = middle(weights, x)
-    for level in reversed(range(num_levels)):
-        x = blocks(weights, f"up.{level}", num_blocks + 1, x)
-        if level > 0:
-            x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-            x = conv(weights, f"up.{level}.upsample.conv", x, padding=1)
-    return conv(weights, "conv_out", swish(norm(weights, "norm_out", x)), padding=1)
-
 
 SMALL = {
     "dim": 5,
@@ -104,8 +29,8 @@ def randomise(network: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("network", "reference", "shape"),
     [
-        (VQGANEncoder(**SMALL), reference_encoder, (2, 3, 8, 12)),
-        (VQGANDecoder(**SMALL), reference_decoder, (2, 5, 2, 3)),
+        (VQGANEncoder(**SMALL), vqgan_encoder, (2, 3, 8, 12)),
+        (VQGANDecoder(**SMALL), vqgan_decoder, (2, 5, 2, 3)),
     ],
     ids=["encoder", "decoder"],
 )

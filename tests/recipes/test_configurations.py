@@ -1,6 +1,8 @@
 """Every YAML composes and builds, names facades only, and every recipe trains two steps."""
 
 import json
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +14,25 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tests.recipes.test_sound_recipes import SHRUNK as SOUND_RECIPES
+from vqkit.cli.main import main as command
 from vqkit.cli.train import find_recipe, main, to_hydra
 from vqkit.errors import ConfigError
 from vqkit.paths import config_dir, recipe_dir
-from vqkit.tokenizers import Tokenizer
+from vqkit.tokenizers import Tokenizer, read_codebook
 from vqkit.training import seed_everything
 
 CONFIGS = sorted(config_dir().rglob("*.yaml"))
 RECIPES = sorted(str(p.parent.relative_to(recipe_dir())) for p in recipe_dir().rglob("recipe.yaml"))
-IMAGE_RECIPES = ["image/quickstart", "image/vqgan", "image/vqgan-small"]
+IMAGE_RECIPES = [
+    "image/ibq",
+    "image/llamagen-vq16",
+    "image/open-magvit2",
+    "image/quickstart",
+    "image/ta-titok",
+    "image/vqgan",
+    "image/vqgan-lc",
+    "image/vqgan-small",
+]
 SUPERVISED_RECIPES = ["audio/supervised", "audio/supervised-small"]  # tests/recipes/test_supervised
 FACADES = (
     "quantizers",
@@ -70,7 +82,11 @@ def test_every_file_is_seen():
         "training",
         "validation",
     }
+<<<<<<< HEAD
     assert len(CONFIGS) == 166
+=======
+    assert len(CONFIGS) == 154
+>>>>>>> image-recipes
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
 
@@ -97,7 +113,9 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 
-IMAGE_ENCODERS = [name for name in choices("encoder") if name.startswith(("fast", "vqgan"))]
+IMAGE_ENCODERS = [
+    name for name in choices("encoder") if name.startswith(("fast", "vqgan", "magvit2"))
+]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +129,7 @@ IMAGE_ENCODERS = [name for name in choices("encoder") if name.startswith(("fast"
 def test_every_encoder_takes_every_quantizer(encoder, quantizer):
     """Swapping a group is one edit."""
     overrides = [f"encoder={encoder}", f"quantizer={quantizer}", f"decoder={encoder}"]
-    if encoder.startswith("vqgan"):
+    if encoder.startswith(("vqgan", "magvit2")):
         overrides.append("encoder.base_width=32")
     if quantizer in ("fsq", "fsq_symmetric"):
         overrides.append("quantizer.inner.levels=[8,5,5]")
@@ -129,7 +147,7 @@ TRAINING_GROUPS = ("adversary", "loss", "optimizer", "discriminator")
 def test_every_training_builds(group, choice):
     overrides = [
         f"{group}={choice}",
-        *(RANDOM_LPIPS if choice == "vqgan" and group == "loss" else []),
+        *(RANDOM_LPIPS if choice in ("vqgan", "l2_lpips") and group == "loss" else []),
     ]
     # The recipe sets a width that discriminators of sound do not know.
     of_images = group != "discriminator" or choice.startswith("patch")
@@ -196,22 +214,64 @@ def photos(tmp_path) -> Path:
     return tmp_path
 
 
+# Of what is written for ImageNet: pictures of 64 pixels, and an adversary from the second step on.
+IMAGENET = ["data.transform.steps.resize.size=64", "data.transform.steps.crop.size=64",
+            "data.validation_transform.steps.resize.size=64",
+            "data.validation_transform.steps.crop.size=64", "trainer.precision=32-true",
+            "discriminator.base_width=8", "adversary.schedule.start_step=1",
+            *RANDOM_LPIPS]  # fmt: skip
+SMALL_VQGAN = ["encoder.base_width=32", "encoder.latent_width=32"]
+SMALL_TITOK = [f"{part}.{size}" for part in ("encoder", "decoder")
+               for size in ("width=32", "num_layers=1", "num_heads=2")]  # fmt: skip
 SHRUNK_IMAGES = {
     "image/quickstart": ["evaluation.max_train_items=1"],
     "image/vqgan-small": ["adversary.schedule.start_step=1", "adversary.schedule.ramp_steps=0",
                           "adversary.schedule.discriminator_start_step=0"],
-    "image/vqgan": ["encoder.base_width=32", "encoder.latent_width=32", "encoder.dim=32",
-                    "adversary.schedule.start_step=1", "data.transform.steps.resize.size=64",
-                    "data.transform.steps.crop.size=64", "trainer.precision=32-true",
-                    "data.validation_transform.steps.resize.size=64",
-                    "data.validation_transform.steps.crop.size=64",
-                    "discriminator.base_width=8", *RANDOM_LPIPS],
+    "image/vqgan": [*IMAGENET, *SMALL_VQGAN, "encoder.dim=32"],
+    "image/llamagen-vq16": [*IMAGENET, *SMALL_VQGAN, "quantizer.codebook_size=32"],
+    "image/open-magvit2": [*IMAGENET, "encoder.base_width=32", "encoder.num_res_blocks=1"],
+    "image/ibq": [*IMAGENET, *SMALL_VQGAN, "encoder.dim=16", "quantizer.codebook_size=32"],
+    "image/vqgan-lc": [*IMAGENET, *SMALL_VQGAN, "encoder.dim=32"],
+    "image/ta-titok": [*IMAGENET, *SMALL_TITOK, "encoder.side_pixels=64", "encoder.num_tokens=6",
+                       "quantizer.codebook_size=16"],
 }  # fmt: skip
+
+
+class VisionEncoder(torch.nn.Module):
+    """Stands for CLIP: features [batch, positions, dim] of patches, always the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.patches = torch.nn.Conv2d(3, 12, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.patches(images).flatten(2).mT
+
+
+def build_codebook(photos: Path, output: Path) -> list[str]:
+    """As the recipe's page says: a folder for each class, so many codes for each."""
+    for name in ("a", "b"):
+        shutil.copytree(photos / "train", photos / "classes" / name)
+    status = command(
+        ["codebook", "build", str(photos / "classes"), "--module", f"{__name__}:VisionEncoder",
+         "--per-class", "5", "--pool", "4", "--image-size", "64", "-o", str(output)]
+    )  # fmt: skip
+    assert status == 0
+    return [
+        f"quantizer.inner.table.path={output}",
+        "quantizer.inner.codebook_size=10",
+        "quantizer.inner.table_dim=12",
+    ]
 
 
 @pytest.mark.parametrize(
     "recipe",
-    ["image/quickstart", *(pytest.param(r, marks=pytest.mark.slow) for r in IMAGE_RECIPES[1:])],
+    [
+        name if name == "image/quickstart" else pytest.param(name, marks=pytest.mark.slow)
+        for name in IMAGE_RECIPES
+    ],
 )
 def test_two_steps_of_every_recipe_of_images(recipe, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -221,6 +281,8 @@ def test_two_steps_of_every_recipe_of_images(recipe, photos, tmp_path, capsys, m
             f"data.train.path={photos / 'train'}",
             f"data.validation.path={photos / 'validation'}",
         ]
+    if recipe == "image/vqgan-lc":
+        overrides += build_codebook(photos, tmp_path / "book.safetensors")
     status = main(
         [
             f"recipe={recipe}",
@@ -256,6 +318,33 @@ def test_two_steps_of_every_recipe_of_images(recipe, photos, tmp_path, capsys, m
     assert "decoded from it: PSNR" in out
     assert "usage" in out
     assert list((output / "log").rglob("events.*"))
+    if recipe == "image/vqgan-lc":
+        table, _ = read_codebook(tmp_path / "book.safetensors")
+        assert torch.equal(tokenizer.quantizer.inner.features, table), "it is frozen"
+
+
+IMAGENET_RECIPES = {
+    "vqgan": 10 / 256,
+    "llamagen-vq16": 14 / 256,
+    "open-magvit2": 18 / 256,
+    "ibq": 14 / 256,
+    "vqgan-lc": math.log2(100_000) / 256,
+    "ta-titok": 64 * 13 / 256**2,
+}
+
+
+@pytest.mark.parametrize("recipe", IMAGENET_RECIPES)
+def test_the_rate_of_every_recipe_is_the_paper_s(recipe):
+    """At its full size, without memory for the weights."""
+    config = composed(f"recipe=image/{recipe}")
+    if recipe == "vqgan-lc":
+        config.quantizer.inner.table = None
+    with torch.device("meta"):
+        tokenizer = instantiate(config.tokenizer, _convert_="all")
+    stride = math.prod(tokenizer.stride)
+    positions = getattr(tokenizer.encoder, "num_tokens", 256**2 // stride)
+    bits = tokenizer.quantizer.bits_per_position * positions
+    assert bits / 256**2 == pytest.approx(IMAGENET_RECIPES[recipe])
 
 
 def test_an_unknown_recipe_lists_the_known(capsys):

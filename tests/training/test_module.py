@@ -12,6 +12,7 @@ from vqkit.losses import L1
 from vqkit.quantizers import FSQ, Factorized, Residual, VectorQuantizer
 from vqkit.training import (
     Checkpoints,
+    Milestones,
     ProgressBar,
     StopOnInterrupt,
     TokenizerTraining,
@@ -225,6 +226,18 @@ def test_learning_rate():
     )
     trainer, _ = fit(module)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-2 * rate_at(3, 4))
+
+
+def test_learning_rate_of_milestones():
+    """A tenth from each of the steps on, whatever was skipped before."""
+    rate = Milestones([10, 20])
+    seen = [rate(step) for step in (0, 9, 10, 19, 20, 1000)]
+    assert seen == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert Milestones([])(5) == 1.0
+    with pytest.raises(ConfigError, match=r"ascending order, got \[20, 10\]"):
+        Milestones([20, 10])
+    with pytest.raises(ConfigError, match="factor > 0"):
+        Milestones([1], factor=0.0)
 
 
 def rate_at(step, total):

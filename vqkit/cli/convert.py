@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_VQKIT, _TRANSFORMERS = "vqkit", "transformers"
+_VQKIT, _TRANSFORMERS, _DIFFUSERS = "vqkit", "transformers", "diffusers"
 _POLICIES = ("mix", "split", "mid-side")
 
 
@@ -29,14 +29,17 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         description="Turn a model of another library into a model folder: a folder of Hugging Face "
         "transformers (EnCodec, DAC, Mimi, X-Codec), or the weights of encodec (.th), audiocraft "
         "(.bin), descript-audio-codec (.pth), moshi (.safetensors), WavTokenizer (.ckpt), Vocos "
-        "(.bin, with --encodec) or SpeechTokenizer (.pt). Nothing that was pickled is run. With "
-        "--to transformers, turn a model folder into a folder for that library. A model folder "
-        "may be the source too, for one with other channels or another level.",
+        "(.bin, with --encodec) or SpeechTokenizer (.pt). Of images: a folder of diffusers "
+        "(VQModel) or of 1d-tokenizer (TiTok), or the weights of taming-transformers, "
+        "latent-diffusion, LlamaGen, Open-MAGVIT2 or IBQ (with --codes product). Nothing that was "
+        "pickled is run. With --to transformers or diffusers, turn a model folder into a folder "
+        "for that library. A model folder may be the source too, for one with other channels or "
+        "another level.",
     )
     parser.add_names("places", "SOURCE OUTPUT", "the model to read, and the folder to write")
     parser.add_argument(
         "--to",
-        choices=(_VQKIT, _TRANSFORMERS),
+        choices=(_VQKIT, _TRANSFORMERS, _DIFFUSERS),
         default=_VQKIT,
         help="which library the folder is for (default: vqkit)",
     )
@@ -65,6 +68,17 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="for Vocos: at which of its bandwidths (default: 6)",
     )
     parser.add_argument(
+        "--codes",
+        choices=("nearest", "product"),
+        help="of images, where weights do not tell: take the nearest code (VQGAN's way, the "
+        "default), or that of the largest product (IBQ)",
+    )
+    parser.add_argument(
+        "--last-weights",
+        action="store_true",
+        help="of images: take the last weights although the checkpoint has their moving average",
+    )
+    parser.add_argument(
         "-f", "--force", action="store_true", help="write into a folder that holds a model"
     )
     add_trust_option(parser)
@@ -76,14 +90,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if len(arguments.places) != 2:
         raise UsageError(f"Expected SOURCE and OUTPUT, got {len(arguments.places)} name(s).")
     source, output = map(Path, arguments.places)
-    from vqkit.tokenizers.converters import write_transformers
+    from vqkit.tokenizers.converters import write_diffusers, write_transformers
     from vqkit.tokenizers.folder import CONFIG_FILE
 
     if (output / CONFIG_FILE).exists() and not arguments.force:
         raise UsageError(f"{str(output)!r} holds a model. Replace it with -f.")
-    if arguments.to == _TRANSFORMERS:
+    if arguments.to != _VQKIT:
+        write = write_transformers if arguments.to == _TRANSFORMERS else write_diffusers
         tokenizer = _own(source, arguments.trust)
-        write_transformers(tokenizer, output)
+        write(tokenizer, output)
     else:
         tokenizer = _with_border(_read(source, arguments), arguments)
         tokenizer.name = arguments.name or tokenizer.name
@@ -98,7 +113,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _read(source: Path, arguments: argparse.Namespace) -> "Tokenizer":
     """A model of another library, or a model folder."""
-    from vqkit.tokenizers.converters import VocosChoice, read_foreign
+    from vqkit.tokenizers.converters import ImageChoice, VocosChoice, read_foreign
 
     if _is_own(source):
         return _own(source, arguments.trust)
@@ -106,7 +121,11 @@ def _read(source: Path, arguments: argparse.Namespace) -> "Tokenizer":
     if arguments.encodec is not None:
         beside = Path(arguments.encodec)
         encodec = _own(beside, arguments.trust) if _is_own(beside) else read_foreign(beside)
-    return read_foreign(source, VocosChoice(encodec, arguments.bandwidth))
+    return read_foreign(
+        source,
+        VocosChoice(encodec, arguments.bandwidth),
+        ImageChoice(arguments.codes, arguments.last_weights),
+    )
 
 
 def _own(source: Path, trusted: Sequence[str]) -> "Tokenizer":

@@ -10,9 +10,12 @@ from vqkit.cli.rates import rate_facts, rate_words
 from vqkit.cli.targets import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from omegaconf import DictConfig
     from torch import Tensor
 
+    from vqkit.data import MediaSet
     from vqkit.evaluation import Medium, Quality, Report
     from vqkit.tokenizers import Tokenizer
 
@@ -36,12 +39,12 @@ def write_reports(settings: "DictConfig", tokenizer: "Tokenizer", data: Any, out
 
     quality: Quality = instantiate(settings.quality, _convert_="all")
     if data.validation is not None:
-        items = itertools.islice(data.validation.items(), settings.max_items)
+        items = itertools.islice(_items(settings, data, data.validation), settings.max_items)
         held_out = [(name, _medium(item, tokenizer)) for name, item in items]
         _report_held_out(settings, tokenizer, held_out, quality, output)
         if held_out:
             _round_trip(tokenizer, *held_out[0], quality, output)
-    items = itertools.islice(data.train.items(), settings.max_train_items)
+    items = itertools.islice(_items(settings, data, data.train), settings.max_train_items)
     trained_on = ((name, _medium(item, tokenizer)) for name, item in items)
     what = quality.kind.items
     report = evaluate(tokenizer, trained_on, dataset=f"training {what}", quality=quality)
@@ -49,6 +52,17 @@ def write_reports(settings: "DictConfig", tokenizer: "Tokenizer", data: Any, out
     report.save(folder)
     save_pictures(report, folder)
     _print_usage(report)
+
+
+def _items(settings: "DictConfig", data: Any, source: "MediaSet") -> "Iterator[tuple[str, Tensor]]":
+    """Names and items, whole or as the validation has them."""
+    from torch import Generator
+
+    for name, item in source.items():
+        if settings.get("prepared") and data.validation_transform is not None:
+            # Not at random: each item the same, whichever are measured.
+            item = data.validation_transform(item, Generator().manual_seed(0))
+        yield name, item
 
 
 def _report_held_out(

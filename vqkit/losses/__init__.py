@@ -1,7 +1,13 @@
 """Losses of reconstructions and of adversaries, fp32 inside; media are in [-1, 1]."""
 
 from vqkit.losses.adaptive_weight import adaptive_weight
-from vqkit.losses.adversarial import AdversarialLoss, Hinge, LeastSquares, NonSaturating
+from vqkit.losses.adversarial import (
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    Mixed,
+    NonSaturating,
+)
 from vqkit.losses.balancer import GradientBalancer
 from vqkit.losses.distillation import CosineDistance, DistillationLoss, LogSigmoidCosine
 from vqkit.losses.feature_matching import FeatureMatching
@@ -36,6 +42,7 @@ __all__ = [
     "LogL2",
     "LogSigmoidCosine",
     "MelFilters",
+    "Mixed",
     "MultiScaleMel",
     "MultiScaleSTFT",
     "NonSaturating",

@@ -18,7 +18,7 @@ from torch import Tensor
 from vqkit.errors import ShapeError
 from vqkit.shapes import Float
 
-__all__ = ["AdversarialLoss", "Hinge", "LeastSquares", "NonSaturating"]
+__all__ = ["AdversarialLoss", "Hinge", "LeastSquares", "Mixed", "NonSaturating"]
 
 
 Logits = Float[Tensor, "..."] | Sequence[Float[Tensor, "..."]]
@@ -92,19 +92,29 @@ class NonSaturating(AdversarialLoss):
     Goodfellow et al. 2014: the binary cross entropy, and for the generator its non-saturating form
     ``-log D(fake)``.
 
+    Attributes:
+        per_image: Take the mean logit of each image first, as Open-MAGVIT2 does: one patch may then
+            stand for another.
+
     Example:
         >>> import torch
         >>> NonSaturating().generator(torch.tensor([0.0]))
         tensor(0.6931)
     """
 
+    per_image: bool = False
+
     def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Binary cross entropy of real = 1 and fake = 0."""
+        real, fake = self._judged(real), self._judged(fake)
         return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
     def _generator(self, fake: Tensor) -> Tensor:
         """Binary cross entropy of fake = 1: steep where the discriminator is sure."""
-        return F.softplus(-fake).mean()
+        return F.softplus(-self._judged(fake)).mean()
+
+    def _judged(self, logits: Tensor) -> Tensor:
+        return logits.flatten(1).mean(dim=1) if self.per_image else logits
 
 
 @dataclass(frozen=True)
@@ -124,3 +134,31 @@ class LeastSquares(AdversarialLoss):
     def _generator(self, fake: Tensor) -> Tensor:
         """Least where fake logits are 1."""
         return 0.5 * (fake - 1.0).square().mean()
+
+
+@dataclass(frozen=True)
+class Mixed(AdversarialLoss):
+    """The discriminator's loss of one pair and the generator's of another.
+
+    Open-MAGVIT2 and IBQ have the hinge for the first and the non-saturating loss for the second.
+
+    Attributes:
+        of_discriminator: Whose loss the discriminator minimises.
+        of_generator: Whose loss the generator minimises.
+
+    Example:
+        >>> import torch
+        >>> Mixed(Hinge(), NonSaturating()).generator(torch.tensor([0.0]))
+        tensor(0.6931)
+    """
+
+    of_discriminator: AdversarialLoss
+    of_generator: AdversarialLoss
+
+    def _discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """That of ``of_discriminator``."""
+        return self.of_discriminator._discriminator(real, fake)
+
+    def _generator(self, fake: Tensor) -> Tensor:
+        """That of ``of_generator``."""
+        return self.of_generator._generator(fake)

@@ -19,6 +19,8 @@ from vqkit.nets.istft import ISTFTHead
 from vqkit.nets.light import LightDecoder, LightEncoder
 from vqkit.nets.light_video import LightVideoDecoder, LightVideoEncoder
 from vqkit.nets.log_mel import LogMel
+from vqkit.nets.magvit2 import MAGVIT2Decoder, MAGVIT2Encoder
+from vqkit.nets.maskgit import MaskGITDecoder
 from vqkit.nets.mimi import MimiDecoder, MimiEncoder, mimi_decoder, mimi_encoder
 from vqkit.nets.omnitokenizer import OmniTokenizerDecoder, OmniTokenizerEncoder
 from vqkit.nets.padded_conv import ConvStyle, PaddedConv, PaddedTransposedConv
@@ -34,8 +36,12 @@ from vqkit.nets.stft_discriminators import (
 from vqkit.nets.stream import SteppedStream, Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.text_decoder import SpeechContext, TextDecoder
+<<<<<<< HEAD
 from vqkit.nets.videogpt import VideoGPTDecoder, VideoGPTEncoder
 from vqkit.nets.vidtok import VidTokDecoder, VidTokEncoder
+=======
+from vqkit.nets.titok import TiTokDecoder, TiTokEncoder, TiTokTwoStageDecoder
+>>>>>>> image-recipes
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.vqgan_video import (
@@ -75,6 +81,9 @@ __all__ = [
     "LightVideoDecoder",
     "LightVideoEncoder",
     "LogMel",
+    "MAGVIT2Decoder",
+    "MAGVIT2Encoder",
+    "MaskGITDecoder",
     "MimiDecoder",
     "MimiEncoder",
     "MultiBandSTFTDiscriminator",
@@ -97,6 +106,9 @@ __all__ = [
     "SteppedStream",
     "Stream",
     "TextDecoder",
+    "TiTokDecoder",
+    "TiTokEncoder",
+    "TiTokTwoStageDecoder",
     "TimePooling",
     "VQGANDecoder",
     "VQGANEncoder",

@@ -18,16 +18,17 @@ from vqkit.nets.vqgan_blocks import (
     Middle,
     ResidualBlock,
     Upsample,
+    check_multipliers,
     group_norm,
+    level_widths,
 )
 from vqkit.shapes import Float
 
 __all__ = ["VQGANDecoder", "VQGANEncoder"]
 
 
-def _check_levels(multipliers: Sequence[int], attention_levels: Sequence[int]) -> None:
-    if not multipliers:
-        raise ConfigError("VQGAN network: expected at least one multiplier, got none.")
+def _check_levels(multipliers: Sequence[float], attention_levels: Sequence[int]) -> None:
+    check_multipliers(multipliers, "VQGAN")
     unknown = [level for level in attention_levels if not 0 <= level < len(multipliers)]
     if unknown:
         raise ConfigError(
@@ -36,7 +37,7 @@ def _check_levels(multipliers: Sequence[int], attention_levels: Sequence[int]) -
         )
 
 
-def _strides(multipliers: Sequence[int]) -> tuple[int, int]:
+def _strides(multipliers: Sequence[float]) -> tuple[int, int]:
     factor = 2 ** (len(multipliers) - 1)
     return factor, factor
 
@@ -111,7 +112,7 @@ class VQGANEncoder(nn.Module):
         in_channels: int = 3,
         dim: int = 256,
         base_width: int = 128,
-        multipliers: Sequence[int] = (1, 1, 2, 2, 4),
+        multipliers: Sequence[float] = (1, 1, 2, 2, 4),
         num_res_blocks: int = 2,
         attention_levels: Sequence[int] = (4,),
         dropout: float = 0.0,
@@ -131,7 +132,7 @@ class VQGANEncoder(nn.Module):
         self.middle_attention = middle_attention
         self.stride = _strides(multipliers)
 
-        widths = [base_width * multiplier for multiplier in multipliers]
+        widths = level_widths(base_width, multipliers)
         self.conv_in = nn.Conv2d(in_channels, base_width, 3, padding=1)
         self.down = nn.ModuleList()
         for index, (in_width, out_width) in enumerate(
@@ -195,7 +196,7 @@ class VQGANDecoder(nn.Module):
         out_channels: int = 3,
         dim: int = 256,
         base_width: int = 128,
-        multipliers: Sequence[int] = (1, 1, 2, 2, 4),
+        multipliers: Sequence[float] = (1, 1, 2, 2, 4),
         num_res_blocks: int = 2,
         attention_levels: Sequence[int] = (4,),
         dropout: float = 0.0,
@@ -215,7 +216,7 @@ class VQGANDecoder(nn.Module):
         self.middle_attention = middle_attention
         self.stride = _strides(multipliers)
 
-        widths = [base_width * multiplier for multiplier in multipliers]
+        widths = level_widths(base_width, multipliers)
         self.post_quant_conv = nn.Conv2d(dim, latent_width, 1)
         self.conv_in = nn.Conv2d(latent_width, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1], dropout, middle_attention)

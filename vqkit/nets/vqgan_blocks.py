@@ -1,5 +1,7 @@
 """Blocks of the VQGAN family: normalisation, residual block, attention, resampling."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,12 +9,43 @@ from torch import Tensor, nn
 from vqkit.errors import ConfigError
 from vqkit.shapes import Float
 
-__all__ = ["Attention", "Downsample", "Middle", "ResidualBlock", "Upsample", "group_norm"]
+__all__ = [
+    "Attention",
+    "Downsample",
+    "Middle",
+    "ResidualBlock",
+    "Upsample",
+    "check_multipliers",
+    "group_norm",
+    "level_widths",
+]
 
 _NUM_GROUPS = 32
 
 
-def group_norm(width: int) -> nn.GroupNorm:
+def check_multipliers(multipliers: Sequence[float], family: str) -> None:
+    """Refuse networks without levels.
+
+    Raises:
+        ConfigError: There is no multiplier, or one that is not positive.
+    """
+    if not multipliers or min(multipliers) <= 0:
+        raise ConfigError(
+            f"{family} network: expected at least one multiplier, all positive, got "
+            f"{list(multipliers)}."
+        )
+
+
+def level_widths(base_width: int, multipliers: Sequence[float]) -> list[int]:
+    """Channels of each level. A multiplier may be a fraction, which is rounded to whole channels.
+
+    >>> level_widths(96, [1, 5 / 3])
+    [96, 160]
+    """
+    return [round(base_width * multiplier) for multiplier in multipliers]
+
+
+def group_norm(width: int, affine: bool = True) -> nn.GroupNorm:
     """Group normalisation as the family uses it: 32 groups, eps 1e-6.
 
     Raises:
@@ -23,7 +56,7 @@ def group_norm(width: int) -> nn.GroupNorm:
             f"Group normalisation: expected a width that {_NUM_GROUPS} divides, got {width}. "
             f"Choose base_width so that each level's base_width * multiplier is such a multiple."
         )
-    return _GroupNorm(_NUM_GROUPS, width, eps=1e-6)
+    return _GroupNorm(_NUM_GROUPS, width, eps=1e-6, affine=affine)
 
 
 class _GroupNorm(nn.GroupNorm):

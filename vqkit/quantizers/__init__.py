@@ -40,6 +40,7 @@ from vqkit.quantizers.interchange import (
     from_ibq,
     from_mimi,
     from_taming,
+    from_titok,
     from_vector_quantize_pytorch,
 )
 from vqkit.quantizers.level_dropout import LevelDropout, LevelsPerBatch, LevelsPerItem
@@ -157,6 +158,7 @@ __all__ = [
     "from_ibq",
     "from_mimi",
     "from_taming",
+    "from_titok",
     "from_vector_quantize_pytorch",
     "grow",
     "kmeans_per_class",

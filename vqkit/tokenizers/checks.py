@@ -9,6 +9,7 @@ from vqkit.tokenizers.frontend import Frontend
 from vqkit.tokenizers.item_coding import ItemCoding
 from vqkit.tokenizers.spec import TokenizerSpec
 from vqkit.tokenizers.tokens import Tokens
+from vqkit.tokenizers.whole_grid import row_of_tokens
 
 if TYPE_CHECKING:
     from vqkit.tokenizers.tokenizer import Tokenizer
@@ -42,6 +43,7 @@ def check_parts(tokenizer: "Tokenizer") -> None:
         facts += [
             ("decoder.out_channels", decoder.out_channels, "frontend.channels", channels),
             ("encoder.stride", stride, "decoder.stride", tuple(decoder.stride)),
+            ("encoder.grid", row_of_tokens(encoder), "decoder.grid", row_of_tokens(decoder)),
         ]
     if quantizer.grid is not None:
         num_axes = len(frontend.axes)
@@ -52,6 +54,11 @@ def check_parts(tokenizer: "Tokenizer") -> None:
                 f"Tokenizer: expected {left_name} and {right_name} to be equal, got {left} and "
                 f"{right}."
             )
+    if quantizer.grid is not None and row_of_tokens(encoder) is not None:
+        raise ConfigError(
+            f"Tokenizer: expected a quantizer of single positions after an encoder to a row of "
+            f"tokens, got {type(quantizer).__name__} of the grid {quantizer.grid}."
+        )
     _check_coding(tokenizer.coding, frontend, quantizer)
 
 

@@ -1,6 +1,5 @@
 """The tokenizer: frontend, encoder, quantizer and decoder in one object."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +26,7 @@ from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 from vqkit.tokenizers.streaming import TokenizerStream
 from vqkit.tokenizers.tiling import Tiling
 from vqkit.tokenizers.tokens import Tokens, TokenStream
+from vqkit.tokenizers.whole_grid import WholeGrid, whole_grid
 
 __all__ = ["Tokenizer", "TokenizerOutput"]
 
@@ -51,7 +51,7 @@ class Tokenizer(PretrainedModel):
     Args:
         frontend: The border of a modality.
         encoder: Network ``[batch, channels, *size] -> [batch, dim, *size/stride]`` with attributes
-            ``in_channels``, ``dim`` and ``stride``.
+            ``in_channels``, ``dim`` and ``stride``; or to a row of tokens (:func:`whole_grid`).
         quantizer: Acts on the latents, channels last.
         decoder: The way back, with attributes ``dim``, ``out_channels``, ``stride``,
             ``last_layer``; or a ``TextDecoder``, which says what was spoken; None encodes only.
@@ -116,6 +116,7 @@ class Tokenizer(PretrainedModel):
     @property
     def spec(self) -> TokenizerSpec:
         """Description in numbers."""
+        whole = self._whole_grid
         return TokenizerSpec(
             name=self.name,
             modality=self.frontend.modality,
@@ -124,8 +125,8 @@ class Tokenizer(PretrainedModel):
             strides=self.stride + (1,) * len(self._further_axes),
             codebook_sizes=self.quantizer.codebook_sizes,
             fingerprint=self.fingerprint,
-            latent_grid=self.quantizer.grid,
-            num_positions=self._num_positions,
+            latent_grid=None if whole is None else whole.latents,
+            num_positions=None if whole is None else whole.num_positions,
             sample_rate_hz=self.frontend.sample_rate_hz,
             chunking=self.chunking,
             further_sizes=self.frontend.further_sizes or None,
@@ -212,7 +213,7 @@ class Tokenizer(PretrainedModel):
             self.frontend.prepare(item.to(self.device, torch.float32), self.stride, rate)
             for item in media
         ]
-        if self.quantizer.grid is not None:
+        if self._whole_grid is not None:
             spec = self.spec
             for _, size in prepared:
                 spec.grid(size)
@@ -429,7 +430,7 @@ class Tokenizer(PretrainedModel):
     def token_axes(self) -> tuple[str, ...]:
         """Names of the axes of the indices."""
         # The indices of a whole grid, scales one after the other, lie on no axis of the media.
-        if self.quantizer.grid is not None:
+        if self._whole_grid is not None:
             return ("token",)
         return tuple(self.frontend.axes) + self._further_axes
 
@@ -438,9 +439,8 @@ class Tokenizer(PretrainedModel):
         return (CHANNEL_AXIS,) if self.frontend.codes_channels_alone else ()
 
     @property
-    def _num_positions(self) -> int | None:
-        grid = self.quantizer.grid
-        return None if grid is None else math.prod(self.quantizer.index_positions(grid))
+    def _whole_grid(self) -> WholeGrid | None:
+        return whole_grid(self.encoder, self.quantizer)
 
     def _rate(
         self, sample_rate_hz: int | None, frame_rate: int | Fraction | None

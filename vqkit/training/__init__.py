@@ -5,7 +5,13 @@ from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, ProgressBar, StopOnInterrupt
 from vqkit.training.distillation import Distillation
 from vqkit.training.examples import Pictures, Spectrograms
-from vqkit.training.learning_rate import Constant, Exponential, LearningRate, WarmupCosine
+from vqkit.training.learning_rate import (
+    Constant,
+    Exponential,
+    LearningRate,
+    Milestones,
+    WarmupCosine,
+)
 from vqkit.training.module import TokenizerTraining, WeightedLoss
 from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
@@ -23,6 +29,7 @@ __all__ = [
     "Distillation",
     "Exponential",
     "LearningRate",
+    "Milestones",
     "Optimization",
     "Pictures",
     "PriorTraining",

@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vqkit.errors import ConfigError
 
-__all__ = ["Constant", "Exponential", "LearningRate", "WarmupCosine"]
+__all__ = ["Constant", "Exponential", "LearningRate", "Milestones", "WarmupCosine"]
 
 
 class LearningRate(ABC):
@@ -85,3 +86,35 @@ class Exponential(LearningRate):
     def __call__(self, step: int) -> float:
         """``factor ** step``."""
         return float(self.factor**step)
+
+
+@dataclass(frozen=True)
+class Milestones(LearningRate):
+    """The base rate, multiplied at each of some steps from there on.
+
+    Attributes:
+        steps: At which it changes, in ascending order.
+        factor: By which; Open-MAGVIT2 and IBQ have 0.1.
+
+    Example:
+        >>> rate = Milestones([100, 200], factor=0.5)
+        >>> [rate(step) for step in (0, 99, 100, 200)]
+        [1.0, 1.0, 0.5, 0.25]
+    """
+
+    steps: Sequence[int]
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse steps out of order and a factor that ends the training."""
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if list(self.steps) != sorted(set(self.steps)) or min(self.steps, default=0) < 0:
+            raise ConfigError(
+                f"Milestones: expected steps >= 0 in ascending order, got {list(self.steps)}."
+            )
+        if not self.factor > 0:
+            raise ConfigError(f"Milestones: expected a factor > 0, got {self.factor}.")
+
+    def __call__(self, step: int) -> float:
+        """``factor`` to the power of the number of steps reached."""
+        return float(self.factor ** sum(step >= milestone for milestone in self.steps))

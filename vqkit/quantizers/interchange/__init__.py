@@ -21,7 +21,12 @@ from vqkit.quantizers.interchange.dac import from_dac
 from vqkit.quantizers.interchange.encodec import from_encodec
 from vqkit.quantizers.interchange.mimi import from_mimi
 from vqkit.quantizers.interchange.vector_quantize_pytorch import from_vector_quantize_pytorch
-from vqkit.quantizers.interchange.vqgan import from_diffusers, from_ibq, from_taming
+from vqkit.quantizers.interchange.vqgan import (
+    from_diffusers,
+    from_ibq,
+    from_taming,
+    from_titok,
+)
 
 __all__ = [
     "from_dac",
@@ -30,5 +35,6 @@ __all__ = [
     "from_ibq",
     "from_mimi",
     "from_taming",
+    "from_titok",
     "from_vector_quantize_pytorch",
 ]

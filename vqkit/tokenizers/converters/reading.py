@@ -7,21 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.tokenizers.converters.audiocraft import audiocraft_from_original
+from vqkit.tokenizers.converters.checkpoint import loaded_checkpoint, network_state
 from vqkit.tokenizers.converters.dac import (
     dac_from_original,
     dac_from_transformers,
     dac_to_transformers,
 )
+from vqkit.tokenizers.converters.diffusers import vqmodel_to_diffusers
 from vqkit.tokenizers.converters.encodec import (
     encodec_from_original,
     encodec_from_transformers,
     encodec_to_transformers,
+)
+from vqkit.tokenizers.converters.images import (
+    ImageChoice,
+    from_image_folder,
+    from_image_state,
+    is_titok,
 )
 from vqkit.tokenizers.converters.mimi import (
     mimi_from_original,
@@ -36,7 +44,7 @@ from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 from vqkit.tokenizers.folder import CONFIG_FILE, WEIGHTS_FILE, replace_file
 from vqkit.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["VocosChoice", "read_foreign", "write_transformers"]
+__all__ = ["VocosChoice", "read_foreign", "write_diffusers", "write_transformers"]
 
 _FROM_TRANSFORMERS = {
     "encodec": encodec_from_transformers,
@@ -44,6 +52,13 @@ _FROM_TRANSFORMERS = {
     "mimi": mimi_from_transformers,
     "xcodec": xcodec_from_transformers,
 }
+# Names of a file of weights in a folder, in the order of preference.
+_WEIGHTS = (
+    WEIGHTS_FILE,
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 _TO_TRANSFORMERS = {
     "SEANetEncoder": encodec_to_transformers,
     "DACEncoder": dac_to_transformers,
@@ -64,18 +79,23 @@ class VocosChoice:
     bandwidth_kbps: float = 6.0
 
 
-def read_foreign(path: Path, vocos: VocosChoice | None = None) -> Tokenizer:
+def read_foreign(
+    path: Path, vocos: VocosChoice | None = None, image: ImageChoice | None = None
+) -> Tokenizer:
     """Read a model of another library.
 
     A folder of transformers (EnCodec, DAC, Mimi, X-Codec), or a file of weights of EnCodec or
     audiocraft (``.th``, ``.bin``), of descript-audio-codec (``.pth``), of moshi
     (``.safetensors``), of WavTokenizer (``.ckpt``), of Vocos (``.bin``) or of SpeechTokenizer
-    (``.pt``, with its ``config.json`` beside it). Pickled files are read by torch's reader of
-    weights alone, which runs nothing.
+    (``.pt``, with its ``config.json`` beside it). Of images a folder of diffusers (``VQModel``) or
+    of 1d-tokenizer (TiTok), or a file of taming-transformers, latent-diffusion, LlamaGen,
+    Open-MAGVIT2 or IBQ (``.ckpt``, ``.pt``, ``.safetensors``). Pickled files are read by torch's
+    reader of weights alone, which runs nothing.
 
     Args:
         path: The folder or the file.
         vocos: What is to be known of Vocos besides.
+        image: What is to be known of tokenizers of images besides.
 
     Raises:
         ConfigError: There is no such model, or it is damaged or of no kind that is known.
@@ -83,7 +103,7 @@ def read_foreign(path: Path, vocos: VocosChoice | None = None) -> Tokenizer:
     try:
         if path.is_dir():
             return _from_folder(path)
-        return _from_file(path, vocos or VocosChoice())
+        return _from_file(path, vocos or VocosChoice(), image or ImageChoice())
     except ConfigError:
         raise
     except KeyError as error:
@@ -101,18 +121,31 @@ def write_transformers(tokenizer: Tokenizer, folder: Path) -> None:
     Raises:
         ConfigError: A tokenizer of no kind that transformers has.
     """
-    from safetensors.torch import save
-
     kind = type(tokenizer.encoder).__name__
     if kind not in _TO_TRANSFORMERS:
         raise ConfigError(
             f"Writing for transformers: expected an encoder of {sorted(_TO_TRANSFORMERS)}, got "
             f"{kind}."
         )
-    config, state = _TO_TRANSFORMERS[kind](tokenizer)
+    _write(folder, WEIGHTS_FILE, *_TO_TRANSFORMERS[kind](tokenizer))
+
+
+def write_diffusers(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a folder that diffusers' ``VQModel.from_pretrained`` loads.
+
+    Raises:
+        ConfigError: A tokenizer that is no ``VQModel``.
+    """
+    config, state = vqmodel_to_diffusers(tokenizer)
+    _write(folder, "diffusion_pytorch_model.safetensors", config, state)
+
+
+def _write(folder: Path, name: str, config: Mapping[str, Any], state: State) -> None:
+    from safetensors.torch import save
+
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    replace_file(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    replace_file(folder / name, save(tensors, metadata={"format": "pt"}))
     replace_file(folder / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
 
 
@@ -121,12 +154,17 @@ def _from_folder(path: Path) -> Tokenizer:
     if config is None:
         raise ConfigError(f"Model {path}: expected {CONFIG_FILE} in it, found none.")
     kind = config.get("model_type")
-    if kind not in _FROM_TRANSFORMERS:
-        raise ConfigError(
-            f"Model {path}: expected model_type {sorted(_FROM_TRANSFORMERS)} in {CONFIG_FILE}, got "
-            f"{kind!r}."
-        )
-    return _FROM_TRANSFORMERS[kind](config, _safetensors(path / WEIGHTS_FILE))
+    if kind in _FROM_TRANSFORMERS:
+        return _FROM_TRANSFORMERS[kind](config, _safetensors(path / WEIGHTS_FILE))
+    if config.get("_class_name") == "VQModel" or is_titok(config):
+        names = [name for name in _WEIGHTS if (path / name).exists()]
+        if not names:
+            raise ConfigError(f"Model {path}: expected one of {', '.join(_WEIGHTS)}, found none.")
+        return from_image_folder(config, network_state(_weights(path / names[0])))
+    raise ConfigError(
+        f"Model {path}: expected model_type {sorted(_FROM_TRANSFORMERS)} in {CONFIG_FILE}, a "
+        f"VQModel of diffusers or a TiTok, got {kind or config.get('_class_name')!r}."
+    )
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
@@ -140,11 +178,24 @@ def _config(folder: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else {}
 
 
-def _from_file(path: Path, vocos: VocosChoice) -> Tokenizer:
+def _from_file(path: Path, vocos: VocosChoice, image: ImageChoice) -> Tokenizer:
+    loaded = _weights(path)
+    if "metadata" in loaded and "state_dict" in loaded:
+        return dac_from_original(loaded["metadata"]["kwargs"], loaded["state_dict"])
+    if "xp.cfg" in loaded:
+        return audiocraft_from_original(loaded["xp.cfg"], loaded["best_state"])
+    state = network_state(loaded, last=image.last)
+    weights = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tokenizer = from_image_state(weights, image, _config(path.parent))
+    return tokenizer if tokenizer is not None else _of_state(state, path, vocos)
+
+
+def _weights(path: Path) -> Mapping[str, Any]:
+    """What a file of weights holds."""
     if path.suffix == ".safetensors":
-        return _of_state(_safetensors(path), path, vocos)
+        return _safetensors(path)
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        loaded: Any = loaded_checkpoint(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"Model {path}: expected a folder or a file, found no such file. A model on the hub is "
@@ -152,15 +203,13 @@ def _from_file(path: Path, vocos: VocosChoice) -> Tokenizer:
         ) from error
     # What is wrong with a file shows in the reader as an error of any kind.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        # Not torch's advice around it, which is to run what was pickled.
+        lines = [line for line in str(error).splitlines() if "weights_only" not in line]
+        reason = " ".join(" ".join(lines).split())[:300]
         raise ConfigError(f"Model {path}: expected a file of weights ({reason}).") from error
     if not isinstance(loaded, Mapping):
         raise ConfigError(f"Model {path}: expected a state dict, got {type(loaded).__name__}.")
-    if "metadata" in loaded and "state_dict" in loaded:
-        return dac_from_original(loaded["metadata"]["kwargs"], loaded["state_dict"])
-    if "xp.cfg" in loaded:
-        return audiocraft_from_original(loaded["xp.cfg"], loaded["best_state"])
-    return _of_state(loaded.get("state_dict", loaded), path, vocos)
+    return loaded
 
 
 def _of_state(state: State, path: Path, vocos: VocosChoice) -> Tokenizer:
@@ -181,7 +230,8 @@ def _of_state(state: State, path: Path, vocos: VocosChoice) -> Tokenizer:
         return encodec_from_original(state)
     raise ConfigError(
         f"Model {path}: expected weights of EnCodec, DAC, Mimi, WavTokenizer, Vocos or "
-        f"SpeechTokenizer, got names below {sorted({name.split('.')[0] for name in state})[:8]}."
+        "SpeechTokenizer, or of VQGAN, LlamaGen, Open-MAGVIT2, IBQ or TiTok, got names below "
+        f"{sorted({name.split('.')[0] for name in state})[:8]}."
     )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "below",
     "fold_weight_norm",
     "load",
+    "multipliers_of",
     "renamed",
     "split_weight_norm",
     "unfold_weight_norm",
@@ -80,6 +81,16 @@ def below(state: State, prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
+
+
+def multipliers_of(widths: Sequence[int], base_width: int) -> list[float]:
+    """Widths over the first one, as whole numbers where they are.
+
+    >>> multipliers_of([96, 32, 192], 96)[::2]
+    [1, 2]
+    """
+    ratios = [width / base_width for width in widths]
+    return [int(ratio) if ratio.is_integer() else ratio for ratio in ratios]
 
 
 def load(network: nn.Module, state: State, what: str) -> None:
