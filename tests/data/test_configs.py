@@ -6,7 +6,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vqkit.data import AudioDataModule, ImageDataModule, TranscribedDataModule
+from tests.media.video_files import clip
+from vqkit.data import (
+    AudioDataModule,
+    ImageDataModule,
+    TranscribedDataModule,
+    VideoDataModule,
+)
+from vqkit.media import write_video
 from vqkit.paths import config_dir
 from vqkit.tokenizers import build, describe
 
@@ -23,12 +30,22 @@ def filled(folder, sounds, tmp_path):
 
     def fill(file: Path):
         config = OmegaConf.load(file)
-        for source in (config.train, config.validation):
+        sources = [config.train, config.validation]
+        if config.train._target_ == "vqkit.data.JoinedVideos":
+            sources += [config.train.sources.clips, config.train.sources.stills.images]
+        for source in sources:
             if source._target_ == "vqkit.data.ImageFolder":
                 source.path = str(folder)
             elif source._target_ == "vqkit.data.ImageFileList":
                 (tmp_path / "list.txt").write_text("images/1.png\nimages/2.png\n")
                 source.path = str(tmp_path / "list.txt")
+            elif source._target_ in ("vqkit.data.VideoFolder", "vqkit.data.VideoFileList"):
+                clips = tmp_path / "clips"
+                clips.mkdir(exist_ok=True)
+                write_video(clip(10, 40, 70), clips / "a.y4m", 25, overwrite=True)
+                (tmp_path / "list.txt").write_text("clips/a.y4m\n")
+                is_list = source._target_ == "vqkit.data.VideoFileList"
+                source.path = str(tmp_path / "list.txt" if is_list else clips)
             elif source._target_ == "vqkit.data.AudioFolder":
                 source.path = str(sounds)
             elif source._target_ == "vqkit.data.TranscribedFolder":
@@ -55,11 +72,15 @@ def test_all_files_are_seen():
         "file_list",
         "folder",
         "imagenet",
+        "moving_shapes",
         "photos",
         "shapes",
         "spoken_digits",
         "transcribed_folder",
         "transcribed_manifest",
+        "video_and_images",
+        "video_file_list",
+        "video_folder",
         "voices",
     ]
 
@@ -82,6 +103,12 @@ def test_a_file_builds_a_data_module_that_gives_batches(file, filled):
         assert module.sample_rate_hz == 24_000
         assert whole.shape[:2] == (1, 1)
         assert whole.shape[2] % 1920 == 0
+    elif config["_target_"] == "vqkit.data.VideoDataModule":
+        assert isinstance(module, VideoDataModule)
+        size = 64 if file.stem == "moving_shapes" else 128
+        assert batch.shape == (config["batch_size"], 3, 17, size, size)
+        assert whole.shape[2] % 8 == 1
+        assert all(side % 32 == 0 for side in whole.shape[3:])
     else:
         assert isinstance(module, ImageDataModule)
         assert batch.shape[:2] == (config["batch_size"], 3)

@@ -1,4 +1,4 @@
-"""Sets of images and sounds, transforms and the data modules that train on them.
+"""Sets of images, sounds and clips, transforms and the data modules that train on them.
 
 Example:
     >>> source = Photos(["chelsea"])
@@ -18,6 +18,7 @@ from vqkit.data.audio_transforms import (
     SegmentToMultiple,
     SegmentTransform,
 )
+from vqkit.data.clips import Clip, TensorClip
 from vqkit.data.features import ClassFolder, ImageFeatures, Patches, class_folders
 from vqkit.data.image_files import ImageFileList, ImageFiles, ImageFolder
 from vqkit.data.image_transforms import (
@@ -28,6 +29,7 @@ from vqkit.data.image_transforms import (
     ResizeShortSide,
     training_chain,
 )
+from vqkit.data.moving_shapes import MovingShapes
 from vqkit.data.photos import HELD_OUT_PHOTOS, TRAINING_PHOTOS, Photos
 from vqkit.data.shapes import FACTORS, FactorShapes
 from vqkit.data.sounds import Sound, TensorSound
@@ -38,10 +40,24 @@ from vqkit.data.token_crops import MaskedCrop, TokenCrops
 from vqkit.data.torchvision_images import TorchvisionImages
 from vqkit.data.transcripts import TranscribedFiles, TranscribedFolder, TranscribedManifest
 from vqkit.data.transforms import Chain, Transform
+from vqkit.data.video_files import VideoFileList, VideoFiles, VideoFolder
+from vqkit.data.video_source import JoinedVideos, StillVideos, VideoSource
+from vqkit.data.video_transforms import (
+    ClipTransform,
+    EveryFrame,
+    FramesToMultiple,
+    RandomFrames,
+    video_training_chain,
+)
 from vqkit.data.voices import Voices
 
 if TYPE_CHECKING:
-    from vqkit.data.module import AudioDataModule, ImageDataModule, MediaDataModule
+    from vqkit.data.module import (
+        AudioDataModule,
+        ImageDataModule,
+        MediaDataModule,
+        VideoDataModule,
+    )
     from vqkit.data.transcribed_module import TranscribedBatch, TranscribedDataModule
 
 __all__ = [
@@ -56,22 +72,29 @@ __all__ = [
     "CenterCrop",
     "Chain",
     "ClassFolder",
+    "Clip",
+    "ClipTransform",
     "CropToMultiple",
+    "EveryFrame",
     "FactorShapes",
+    "FramesToMultiple",
     "ImageDataModule",
     "ImageFeatures",
     "ImageFileList",
     "ImageFiles",
     "ImageFolder",
     "ImageSource",
+    "JoinedVideos",
     "MaskedCrop",
     "MediaDataModule",
     "MediaSet",
+    "MovingShapes",
     "Patches",
     "Photos",
     "PositionSampler",
     "RandomCrop",
     "RandomFlip",
+    "RandomFrames",
     "RandomGain",
     "RandomNoise",
     "RandomSegment",
@@ -82,6 +105,8 @@ __all__ = [
     "SegmentToMultiple",
     "SegmentTransform",
     "Sound",
+    "StillVideos",
+    "TensorClip",
     "TensorSound",
     "TokenCrops",
     "TorchvisionImages",
@@ -91,15 +116,22 @@ __all__ = [
     "TranscribedFolder",
     "TranscribedManifest",
     "Transform",
+    "VideoDataModule",
+    "VideoFileList",
+    "VideoFiles",
+    "VideoFolder",
+    "VideoSource",
     "Voices",
     "class_folders",
     "training_chain",
+    "video_training_chain",
 ]
 
 _MODULES = {
     "AudioDataModule": "module",
     "ImageDataModule": "module",
     "MediaDataModule": "module",
+    "VideoDataModule": "module",
     "TranscribedBatch": "transcribed_module",
     "TranscribedDataModule": "transcribed_module",
 }

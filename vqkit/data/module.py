@@ -1,4 +1,4 @@
-"""The Lightning data modules: endless training batches, whole images or sounds to measure on."""
+"""The Lightning data modules: endless training batches, whole media to measure on."""
 
 from typing import Any
 
@@ -11,14 +11,15 @@ from vqkit.data.audio_source import AudioSource
 from vqkit.data.source import MediaSet
 from vqkit.data.stream import PositionSampler, SampleStream
 from vqkit.data.transforms import Transform
+from vqkit.data.video_source import VideoSource
 from vqkit.data.whole_items import WholeItemLoader, WholeItems
 from vqkit.errors import ConfigError
 
-__all__ = ["AudioDataModule", "ImageDataModule", "MediaDataModule"]
+__all__ = ["AudioDataModule", "ImageDataModule", "MediaDataModule", "VideoDataModule"]
 
 
 class MediaDataModule(LightningDataModule):
-    """Images or sounds for training, validation and test, as batches [batch, channels, *size].
+    """Images, sounds or clips for training, validation and test: batches [batch, channels, *size].
 
     Training never ends and resumes exactly: each sample is a function of ``seed`` and of its
     position in the run (``SampleStream``), so the samples are the same for any number of workers,
@@ -32,10 +33,10 @@ class MediaDataModule(LightningDataModule):
     Set ``use_distributed_sampler=False`` in the Trainer: the samplers here know their rank.
 
     Args:
-        train: images or sounds to train on.
+        train: what to train on.
         transform: what makes training samples of them, all of one size.
-        validation: images or sounds to validate on, if any.
-        test: images or sounds to test on; those of ``validation`` if left out.
+        validation: what to validate on, if anything.
+        test: what to test on; those of ``validation`` if left out.
         validation_transform: done to what is validated and tested on; none leaves them whole.
         batch_size: training samples of one process in one batch.
         num_workers: processes that read; 0 reads in the main process.
@@ -198,3 +199,47 @@ class AudioDataModule(MediaDataModule):
 
 def _sound_of(source: AudioSource) -> str:
     return f"{source.sample_rate_hz} Hz and {source.channels} channels"
+
+
+class VideoDataModule(MediaDataModule):
+    """Clips for training, validation and test, as batches [batch, channels, frames, height, width].
+
+    Raises:
+        ConfigError: the sets differ in frame rate or channels, or a number is out of range.
+    """
+
+    train: VideoSource
+
+    def __init__(
+        self,
+        train: VideoSource,
+        transform: Transform,
+        *,
+        validation: VideoSource | None = None,
+        test: VideoSource | None = None,
+        validation_transform: Transform | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train,
+            transform,
+            validation=validation,
+            test=test,
+            validation_transform=validation_transform,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        for what, source in (("validation", validation), ("test", test)):
+            if source is not None and _clips_of(source) != _clips_of(train):
+                raise ConfigError(
+                    f"{what} clips: expected {_clips_of(train)} as in training, got "
+                    f"{_clips_of(source)}. Give both the same frame_rate and channels."
+                )
+
+
+def _clips_of(source: VideoSource) -> str:
+    rate = "their own frame rates" if source.frame_rate is None else f"{source.frame_rate} frames/s"
+    return f"{rate} and {source.channels} channels"

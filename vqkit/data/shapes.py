@@ -7,6 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from vqkit.data.outlines import box, ellipse, full_colour, triangle
 from vqkit.data.source import ImageSource
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.ops.radix import digits_to_index, index_to_digits
@@ -20,9 +21,6 @@ FACTORS: Mapping[str, int] = MappingProxyType(
 """The factors in the order of the columns, and their usual numbers of values."""
 
 _SHAPES = ("ellipse", "box", "triangle")
-# Half lengths at scale 1 in a picture that spans [-1, 1]. Each is longer than wide, so that its
-# rotation shows.
-_LENGTH, _WIDTH = 0.4, 0.2
 
 
 class FactorShapes(ImageSource):
@@ -132,12 +130,12 @@ class FactorShapes(ImageSource):
         cosine, sine = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
         u = (cosine * right + sine * down) / scale
         v = (cosine * down - sine * right) / scale
-        distances = torch.stack([_ellipse(u, v), _box(u, v), _triangle(u, v)], 1)
+        distances = torch.stack([ellipse(u, v), box(u, v), triangle(u, v)], 1)
         distance = distances[torch.arange(len(factors)), column["shape"]]
         # An edge one pixel wide.
         cover = (0.5 - distance * scale * (self.side / 2)).clamp(0, 1)[:, None]
-        front = _rgb(hue, value=1.0)[:, :, None, None]
-        behind = _rgb(background, value=0.5)[:, :, None, None]
+        front = full_colour(hue, value=1.0)[:, :, None, None]
+        behind = full_colour(background, value=0.5)[:, :, None, None]
         return (behind + cover * (front - behind)) * 2 - 1
 
     def _fraction(self, value: Tensor, factor: str) -> Tensor:
@@ -146,29 +144,3 @@ class FactorShapes(ImageSource):
         if last == 0:
             return torch.full(value.shape, 0.5)
         return value / last
-
-
-def _ellipse(u: Tensor, v: Tensor) -> Tensor:
-    # First-order distance: the implicit function over its gradient.
-    radius = torch.sqrt((u / _LENGTH) ** 2 + (v / _WIDTH) ** 2)
-    slope = torch.sqrt((u / _LENGTH**2) ** 2 + (v / _WIDTH**2) ** 2)
-    return torch.where(slope > 0, (radius - 1) * radius / slope.clamp_min(1e-6), -_WIDTH)
-
-
-def _box(u: Tensor, v: Tensor) -> Tensor:
-    return torch.maximum(u.abs() - _LENGTH, v.abs() - _WIDTH)
-
-
-def _triangle(u: Tensor, v: Tensor) -> Tensor:
-    # Isosceles, its tip at (-length, 0), its base of 2 x 1.5 width at u = length.
-    base = 1.5 * _WIDTH
-    norm = math.hypot(base, 2 * _LENGTH)
-    flank = (2 * _LENGTH * v.abs() - base * (u + _LENGTH)) / norm
-    return torch.maximum(u - _LENGTH, flank)
-
-
-def _rgb(hue: Tensor, value: float) -> Tensor:
-    """RGB in [0, 1] of full saturation, ``[images, 3]``; hue in turns."""
-    offsets = torch.tensor([5.0, 3.0, 1.0])
-    k = (offsets + 6.0 * hue[:, None]) % 6.0
-    return value * (1 - torch.minimum(k, 4 - k).clamp(0, 1))

@@ -15,7 +15,7 @@ from vqkit.evaluation.media_kind import SOUNDS
 from vqkit.evaluation.quality import Medium
 from vqkit.evaluation.reference_codec import ReferenceCodec
 from vqkit.media import Audio, read_audio, write_audio
-from vqkit.media.audio_pyav import load_av
+from vqkit.media.pyav import load_av
 from vqkit.ops import resample
 
 __all__ = ["AMR", "MP3", "OPUS"]

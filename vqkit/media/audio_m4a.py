@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vqkit.media.audio_pyav import load_av
+from vqkit.media.pyav import load_av
 
 __all__ = ["M4AEncoder"]
 

@@ -2,35 +2,18 @@
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from vqkit.errors import MissingExtraError
-from vqkit.media.audio_decoder import METADATA_KEYS, AudioInfo, ChunkQueue, TrackError, Values
+from vqkit.media.audio_decoder import AudioInfo, ChunkQueue, TrackError, Values
 from vqkit.media.audio_formats import AudioFormat
+from vqkit.media.pyav import load_av, metadata_of
 
-__all__ = ["PyAVDecoder", "load_av"]
+__all__ = ["PyAVDecoder"]
 
 _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "tta", "ape")
-
-
-def load_av() -> ModuleType:
-    """The package PyAV.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise MissingExtraError(
-            f"Audio of MP4, WebM and videos: expected the package av, which is not here ({error}). "
-            "Run: pip install av"
-        ) from error
-    return av
 
 
 class PyAVDecoder:
@@ -89,7 +72,7 @@ class PyAVDecoder:
             num_samples=None,
             seconds=seconds,
             num_streams=len(tracks),
-            metadata=_metadata({**self._container.metadata, **track.metadata}),
+            metadata=metadata_of({**self._container.metadata, **track.metadata}),
         )
 
     def read(self, num_samples: int) -> Values:
@@ -135,13 +118,6 @@ def _to_float(samples: Any) -> Values:
     # By way of float64, as 32 bits do not fit into float32 unrounded.
     scaled: Values = (samples / 2.0 ** (8 * samples.dtype.itemsize - 1)).astype(np.float32)
     return scaled
-
-
-def _metadata(found: Mapping[str, str]) -> dict[str, str]:
-    names = {"track": "tracknumber", "encoder": "software"}
-    lowered = {key.lower(): value for key, value in found.items()}
-    renamed = {names.get(key, key): value for key, value in lowered.items()}
-    return {key: value for key, value in renamed.items() if key in METADATA_KEYS}
 
 
 def _seconds(duration: int | None, time_base: Any) -> float | None:

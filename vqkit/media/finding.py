@@ -7,8 +7,17 @@ from pathlib import Path
 from vqkit.errors import MediaError
 from vqkit.media.audio_formats import has_audio_suffix
 from vqkit.media.formats import has_image_suffix
+from vqkit.media.gif import num_gif_pictures
+from vqkit.media.video_formats import has_video_suffix
 
-__all__ = ["find_audio", "find_images", "walk_audio", "walk_images"]
+__all__ = [
+    "find_audio",
+    "find_images",
+    "find_videos",
+    "walk_audio",
+    "walk_images",
+    "walk_videos",
+]
 
 
 def find_images(path: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
@@ -61,6 +70,38 @@ def walk_audio(path: str | os.PathLike[str], *, recursive: bool = True) -> Itera
         MediaError: there is no such path, or a folder may not be read.
     """
     return _walk(Path(path), "audio files", has_audio_suffix, recursive)
+
+
+def find_videos(path: str | os.PathLike[str], *, recursive: bool = True) -> list[Path]:
+    """List the videos in a folder as :func:`find_images` lists images.
+
+    By their endings (``VIDEO_SUFFIXES``) but for GIF, of which those with several pictures count.
+
+    Raises:
+        MediaError: there is no such path, or a folder may not be read.
+    """
+    return _sorted(walk_videos(path, recursive=recursive), path)
+
+
+def walk_videos(path: str | os.PathLike[str], *, recursive: bool = True) -> Iterator[Path]:
+    """Yield what :func:`find_videos` lists, folder by folder and in no order that is promised.
+
+    Raises:
+        MediaError: there is no such path, or a folder may not be read.
+    """
+    return _walk(Path(path), "videos", _is_named_as_video, recursive)
+
+
+def _is_named_as_video(path: Path) -> bool:
+    if not has_video_suffix(path):
+        return False
+    if not has_image_suffix(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            return num_gif_pictures(file) > 1
+    except OSError:
+        return True  # reading it will say what is wrong
 
 
 def _sorted(files: Iterator[Path], root: str | os.PathLike[str]) -> list[Path]:

@@ -11,15 +11,18 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, MediaError
 from vqkit.media.colour import to_srgb
-from vqkit.shapes import Float
+from vqkit.shapes import Float, UInt8
 
 __all__ = [
     "Alpha",
     "Samples",
     "check_reading_options",
+    "composed",
+    "from_levels",
     "samples_of",
     "tensor_from_pillow",
     "tensor_of",
+    "to_levels",
     "unreadable",
 ]
 
@@ -142,8 +145,29 @@ def tensor_of(
     has_alpha = bands.shape[0] in (2, 4)
     # One division and one subtraction: 0 and the peak land on -1 and 1 exactly.
     image = (bands[:-1] if has_alpha else bands).div(samples.peak / 2).sub_(1)
-    if has_alpha:
-        opacity = bands[-1:] / samples.peak
+    return composed(image, bands[-1:] / samples.peak if has_alpha else None, channels, alpha, name)
+
+
+def composed(
+    image: Float[Tensor, "bands height width"],
+    opacity: Float[Tensor, "1 height width"] | None,
+    channels: int,
+    alpha: Alpha,
+    name: str,
+) -> Float[Tensor, "channels height width"]:
+    """Lay a picture over the background and give it 1 or 3 channels.
+
+    Args:
+        image: grey or RGB in [-1, 1].
+        opacity: from 0 to 1; None is opaque.
+        channels: 1 for grey, 3 for colour.
+        alpha: what stands behind transparent pixels.
+        name: what an error calls it.
+
+    Raises:
+        MediaError: a pixel is not opaque and ``alpha`` is ``"refuse"``.
+    """
+    if opacity is not None:
         if alpha == "refuse" and bool((opacity < 1).any()):
             raise unreadable(
                 name,
@@ -156,6 +180,26 @@ def tensor_of(
         image = green + _LUMA_RED * (red - green) + _LUMA_BLUE * (blue - green)
         image = image.clamp(-1, 1)
     return image.expand(channels, -1, -1).contiguous()
+
+
+def to_levels(values: Float[Tensor, "*size"]) -> UInt8[Tensor, "*size"]:
+    """The nearest of the 256 levels of 8 bits to each value, which is clamped to [-1, 1].
+
+    Example:
+        >>> to_levels(torch.tensor([-1.0, 0.1, 1.5])).tolist()
+        [0, 140, 255]
+    """
+    return values.clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
+
+
+def from_levels(levels: UInt8[Tensor, "*size"]) -> Float[Tensor, "*size"]:
+    """The values in [-1, 1] of levels of 8 bits, exactly those that reading a file gives.
+
+    Example:
+        >>> to_levels(from_levels(torch.arange(256, dtype=torch.uint8))).tolist() == [*range(256)]
+        True
+    """
+    return levels.to(torch.float32).div_(127.5).sub_(1)
 
 
 def _bands(image: Image.Image) -> npt.NDArray[np.uint8]:

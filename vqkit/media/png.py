@@ -11,14 +11,28 @@ from io import BufferedIOBase
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-__all__ = ["PngHeader", "check_complete", "decode_16_bit", "exif_of", "read_header"]
+__all__ = [
+    "PngHeader",
+    "check_complete",
+    "chunk_of",
+    "chunks_before_pixels",
+    "decode_16_bit",
+    "exif_of",
+    "inflated",
+    "read_header",
+    "scale_colour_key",
+    "unfiltered",
+    "with_colour_key",
+]
 
 _SIGNATURE_BYTES = 8
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CHECKED_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
 _INFLATE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20
 
 # First column, first row, step between columns, step between rows of the seven Adam7 passes.
 _ADAM7 = (
@@ -93,6 +107,13 @@ def exif_of(stream: BufferedIOBase) -> bytes:
     return b""
 
 
+def scale_colour_key(image: Image.Image, bit_depth: int) -> None:
+    """Pillow scales grey of 2 and 4 bits to 8, but not the grey that is declared transparent."""
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        image.info["transparency"] = key * 255 // ((1 << bit_depth) - 1)
+
+
 def check_complete(stream: BufferedIOBase, header: PngHeader) -> None:
     """Make sure that the file holds every row.
 
@@ -100,7 +121,7 @@ def check_complete(stream: BufferedIOBase, header: PngHeader) -> None:
         ValueError: rows are missing or a checksum is wrong.
     """
     missing = header.num_filtered_bytes
-    for piece in _inflated(stream):
+    for piece in inflated(stream):
         missing -= len(piece)
         if missing <= 0:
             return
@@ -118,7 +139,7 @@ def decode_16_bit(stream: BufferedIOBase, header: PngHeader) -> npt.NDArray[np.u
         ValueError: rows are missing, a checksum or a filter is wrong.
     """
     filtered = bytearray()
-    for piece in _inflated(stream):
+    for piece in inflated(stream):
         filtered += piece
         if len(filtered) >= header.num_filtered_bytes:
             break
@@ -136,20 +157,26 @@ def decode_16_bit(stream: BufferedIOBase, header: PngHeader) -> npt.NDArray[np.u
         stored = stored.reshape(rows, row_bytes)
         pixels = stored[:, 1:].reshape(rows, columns, 2 * num_bands)
         left, top, column_step, row_step = spacing
-        samples[top::row_step, left::column_step] = _unfilter(stored[:, 0], pixels).view(">u2")
+        samples[top::row_step, left::column_step] = unfiltered(stored[:, 0], pixels).view(">u2")
 
     transparent = next((data for kind, data in _chunks(stream) if kind == b"tRNS"), b"")
-    if num_bands in (1, 3) and len(transparent) == 2 * num_bands:
-        colour = np.frombuffer(transparent, ">u2")
-        opaque = (samples != colour).any(axis=-1, keepdims=True)
-        samples = np.concatenate([samples, opaque.astype(np.uint16) * 65535], axis=-1)
-    return samples
+    return with_colour_key(samples, transparent)
+
+
+def with_colour_key(samples: npt.NDArray[np.uint16], transparent: bytes) -> npt.NDArray[np.uint16]:
+    """Add an alpha band to 16-bit samples of which a tRNS chunk declares one colour transparent."""
+    num_bands = samples.shape[-1]
+    if num_bands not in (1, 3) or len(transparent) != 2 * num_bands:
+        return samples
+    opaque = (samples != np.frombuffer(transparent, ">u2")).any(axis=-1, keepdims=True)
+    return np.concatenate([samples, opaque.astype(np.uint16) * 65535], axis=-1)
 
 
 def _chunks(stream: BufferedIOBase, skip_pixels: bool = False) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk from the first to IEND or to the end of the file.
 
-    ``skip_pixels`` yields image data unread, as empty.
+    Image data come in pieces, so that a chunk of any length is never in memory as a whole; with
+    ``skip_pixels`` they are left unread and come as empty.
     """
     stream.seek(_SIGNATURE_BYTES)
     while len(head := stream.read(8)) == 8:
@@ -160,20 +187,30 @@ def _chunks(stream: BufferedIOBase, skip_pixels: bool = False) -> Iterator[tuple
             stream.seek(length + 4, 1)
             yield kind, b""
             continue
-        data, checksum = stream.read(length), stream.read(4)
+        found, at_once = zlib.crc32(kind), _PIECE_BYTES if kind == b"IDAT" else max(length, 1)
+        for start in range(0, max(length, 1), at_once):
+            data = stream.read(min(at_once, length - start))
+            found = zlib.crc32(data, found)
+            if kind == b"IDAT" and start + at_once < length:
+                yield kind, data
+        checksum = stream.read(4)
         if len(checksum) < 4:
             # The last chunk is cut short: its bytes count, the missing ones are missed elsewhere.
             yield kind, data
             return
-        if kind in _CHECKED_CHUNKS and zlib.crc32(kind + data) != int.from_bytes(checksum, "big"):
+        if kind in _CHECKED_CHUNKS and found != int.from_bytes(checksum, "big"):
             raise ValueError(f"the checksum of a PNG chunk ({kind.decode('latin-1')}) is wrong")
         yield kind, data
         if kind == b"IEND":
             return
 
 
-def _inflated(stream: BufferedIOBase) -> Iterator[bytes]:
-    """The image data, decompressed piece by piece: a bomb never stands in memory."""
+def inflated(stream: BufferedIOBase) -> Iterator[bytes]:
+    """The image data, decompressed piece by piece: a bomb never stands in memory.
+
+    Raises:
+        ValueError: they are damaged.
+    """
     inflate = zlib.decompressobj()
     for kind, data in _chunks(stream):
         while kind == b"IDAT" and data and not inflate.eof:
@@ -184,8 +221,31 @@ def _inflated(stream: BufferedIOBase) -> Iterator[bytes]:
             data = inflate.unconsumed_tail
 
 
-def _unfilter(
-    filters: npt.NDArray[np.uint8], filtered: npt.NDArray[np.uint8]
+def chunks_before_pixels(stream: BufferedIOBase) -> list[tuple[bytes, bytes]]:
+    """Kind and data of what stands between the header and the pixels: palette, profile ...
+
+    Raises:
+        ValueError: a checksum is wrong.
+    """
+    found = []
+    for kind, data in _chunks(stream, skip_pixels=True):
+        if kind == b"IDAT":
+            break
+        if kind != b"IHDR":
+            found.append((kind, data))
+    return found
+
+
+def chunk_of(kind: bytes, data: bytes) -> bytes:
+    """A chunk as it stands in a file."""
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return len(data).to_bytes(4, "big") + kind + data + checksum.to_bytes(4, "big")
+
+
+def unfiltered(
+    filters: npt.NDArray[np.uint8],
+    filtered: npt.NDArray[np.uint8],
+    above: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Undo the row filters (ISO/IEC 15948, 9.2), all rows at once along anti-diagonals.
 
@@ -195,9 +255,13 @@ def _unfilter(
     Args:
         filters: filter type of each row [rows].
         filtered: bytes [rows, columns, bytes per pixel].
+        above: the row above the first one, [columns, bytes per pixel], if there is one.
 
     Returns:
         Bytes of the same shape.
+
+    Raises:
+        ValueError: a row has an unknown filter.
     """
     if filters.max() > 4:
         raise ValueError("a PNG row has an unknown filter")
@@ -206,6 +270,8 @@ def _unfilter(
     # one line of pixels, those of an anti-diagonal are `columns` apart.
     canvas = np.zeros((rows + 1, columns + 1, pixel_bytes), np.int16)
     canvas[1:, 1:] = filtered
+    if above is not None:
+        canvas[0, 1:] = above
     line = canvas.reshape(-1, pixel_bytes)
     kinds = filters[:, None]
     for diagonal in range(rows + columns - 1):

@@ -24,7 +24,15 @@ from vqkit.media.pixels import (
 from vqkit.media.sources import MediaSource, name_of, opened
 from vqkit.shapes import Float
 
-__all__ = ["MAX_PIXELS", "image_size", "is_image", "read_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "decode",
+    "identified",
+    "image_size",
+    "is_image",
+    "orientation_of_image",
+    "read_image",
+]
 
 MAX_PIXELS = 1 << 28
 """Pixels of the largest image that is decoded unless the caller says otherwise: 16384 x 16384."""
@@ -78,10 +86,10 @@ def read_image(
         [[[-1.0, 1.0]]]
     """
     check_reading_options(channels, alpha)
-    with _identified(source) as (stream, image_format, name):
+    with identified(source) as (stream, image_format, name):
         # All of it into memory, so that no decoder touches a file descriptor of ours.
         stream = io.BytesIO(stream.read())
-        samples, orientation = _decode(stream, image_format, name, max_pixels)
+        samples, orientation = decode(stream, image_format, name, max_pixels)
     return upright(tensor_of(samples, channels, alpha, name), orientation).contiguous()
 
 
@@ -95,10 +103,10 @@ def image_size(source: MediaSource) -> tuple[int, int]:
         >>> image_size(b"P2 2 1 255 0 255")
         (1, 2)
     """
-    with _identified(source) as (stream, image_format, _name):
+    with identified(source) as (stream, image_format, _name):
         image = image_format.open(stream)
         width, height = image.size
-        orientation = _orientation(image, stream)
+        orientation = orientation_of_image(image, stream)
     return (width, height) if swaps_sides(orientation) else (height, width)
 
 
@@ -110,14 +118,14 @@ def is_image(source: MediaSource) -> bool:
         (True, False)
     """
     try:
-        with _identified(source):
+        with identified(source):
             return True
     except MediaError:
         return False
 
 
 @contextmanager
-def _identified(source: MediaSource) -> Iterator[tuple[io.BufferedIOBase, ImageFormat, str]]:
+def identified(source: MediaSource) -> Iterator[tuple[io.BufferedIOBase, ImageFormat, str]]:
     """Open a source at its first byte; any failure below becomes a MediaError that names it."""
     name = name_of(source)
     try:
@@ -150,7 +158,7 @@ def _why_not_ours(head: bytes) -> str:
     return "expected PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF or PNM, got something else"
 
 
-def _decode(
+def decode(
     stream: io.BufferedIOBase, image_format: ImageFormat, name: str, max_pixels: int
 ) -> tuple[Samples, int]:
     """Samples as stored, and the orientation in which they are to be seen."""
@@ -165,33 +173,28 @@ def _decode(
         position = stream.tell()  # Pillow goes on from here
         header = png.read_header(stream)
         if header.bit_depth == 16:
-            return Samples(png.decode_16_bit(stream, header), 65535), _orientation(image, stream)
+            return Samples(png.decode_16_bit(stream, header), 65535), orientation_of_image(
+                image, stream
+            )
         png.check_complete(stream, header)
         stream.seek(position)
         if header.colour_type == 0 and header.bit_depth in (2, 4):
-            _scale_colour_key(image, header.bit_depth)
+            png.scale_colour_key(image, header.bit_depth)
     _check_depth(image, name)
     image.load()
     samples = samples_of(image, name)
-    orientation = _orientation(image, stream)
+    orientation = orientation_of_image(image, stream)
     if _has_more(image):
         _logger.warning("%s holds several frames or pages: only the first is read", name)
     return samples, orientation
 
 
-def _orientation(image: ImageFile.ImageFile, stream: io.BufferedIOBase) -> int:
+def orientation_of_image(image: ImageFile.ImageFile, stream: io.BufferedIOBase) -> int:
     """The EXIF orientation that is still to be applied."""
     if image.format == "TIFF":
         return 1  # Pillow turns TIFF itself
     exif = png.exif_of(stream) if image.format == "PNG" else image.info.get("exif", b"")
     return exif_orientation(cast(bytes, exif))
-
-
-def _scale_colour_key(image: ImageFile.ImageFile, bit_depth: int) -> None:
-    """Pillow scales grey of 2 and 4 bits to 8, but not the grey that is declared transparent."""
-    key = image.info.get("transparency")
-    if isinstance(key, int):
-        image.info["transparency"] = key * 255 // ((1 << bit_depth) - 1)
 
 
 def _check_depth(image: ImageFile.ImageFile, name: str) -> None:

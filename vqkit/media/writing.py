@@ -11,10 +11,11 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError, MediaError, ShapeError
 from vqkit.media.formats import IMAGE_FORMATS
+from vqkit.media.pixels import to_levels
 from vqkit.media.targets import MediaTarget, check_free, suffix_of, write_whole
 from vqkit.shapes import Float
 
-__all__ = ["write_image"]
+__all__ = ["encode_image", "image_format_of", "image_settings", "write_image"]
 
 _LOSSY = ("JPEG", "WEBP", "AVIF")
 _WRITABLE = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
@@ -56,14 +57,19 @@ def write_image(
         >>> file.getvalue()[1:4]
         b'PNG'
     """
-    pillow_format = _format_of(target, format)
-    settings = _settings(pillow_format, quality)
-    data = _encoded(Image.fromarray(_levels(image)), pillow_format, settings)
+    pillow_format = image_format_of(target, format)
+    settings = image_settings(pillow_format, quality)
+    data = encode_image(Image.fromarray(_levels(image)), pillow_format, settings)
     check_free(target, overwrite)
     write_whole(data, target)
 
 
-def _format_of(target: MediaTarget, format: str | None) -> str:
+def image_format_of(target: MediaTarget, format: str | None) -> str:
+    """Pillow's name of the format that is asked for, or that the path's ending says.
+
+    Raises:
+        ConfigError: it is none that is written.
+    """
     asked = suffix_of(target) if format is None else f".{format.lower().removeprefix('.')}"
     if not asked:
         return "PNG"
@@ -76,7 +82,12 @@ def _format_of(target: MediaTarget, format: str | None) -> str:
     )
 
 
-def _settings(pillow_format: str, quality: int | None) -> dict[str, Any]:
+def image_settings(pillow_format: str, quality: int | None) -> dict[str, Any]:
+    """What Pillow's encoder is told.
+
+    Raises:
+        ConfigError: the quality is out of range, or the format has none.
+    """
     if quality is not None:
         if pillow_format not in _LOSSY:
             raise ConfigError(f"quality: {pillow_format} is lossless. Leave it out.")
@@ -100,13 +111,17 @@ def _levels(image: Tensor) -> npt.NDArray[np.uint8]:
             f"image to write: expected finite floats in [-1, 1], got {image.dtype} "
             "or values that are not finite."
         )
-    values = image.detach().to("cpu", torch.float32)
-    levels = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = to_levels(image.detach().to("cpu", torch.float32))
     array: npt.NDArray[np.uint8] = levels.permute(1, 2, 0).contiguous().numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
-def _encoded(picture: Image.Image, pillow_format: str, settings: dict[str, Any]) -> bytes:
+def encode_image(picture: Image.Image, pillow_format: str, settings: dict[str, Any]) -> bytes:
+    """A file of a picture.
+
+    Raises:
+        MediaError: the encoder is not there, or refuses.
+    """
     file = io.BytesIO()
     try:
         picture.save(file, pillow_format, **settings)
