@@ -82,11 +82,6 @@ def test_every_file_is_seen():
         "training",
         "validation",
     }
-<<<<<<< HEAD
-    assert len(CONFIGS) == 166
-=======
-    assert len(CONFIGS) == 154
->>>>>>> image-recipes
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
 

@@ -36,12 +36,9 @@ from vqkit.nets.stft_discriminators import (
 from vqkit.nets.stream import SteppedStream, Stream
 from vqkit.nets.streaming import open_stream
 from vqkit.nets.text_decoder import SpeechContext, TextDecoder
-<<<<<<< HEAD
+from vqkit.nets.titok import TiTokDecoder, TiTokEncoder, TiTokTwoStageDecoder
 from vqkit.nets.videogpt import VideoGPTDecoder, VideoGPTEncoder
 from vqkit.nets.vidtok import VidTokDecoder, VidTokEncoder
-=======
-from vqkit.nets.titok import TiTokDecoder, TiTokEncoder, TiTokTwoStageDecoder
->>>>>>> image-recipes
 from vqkit.nets.vocos import VocosDecoder
 from vqkit.nets.vqgan import VQGANDecoder, VQGANEncoder
 from vqkit.nets.vqgan_video import (

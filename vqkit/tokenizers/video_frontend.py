@@ -110,7 +110,7 @@ class VideoFrontend(Frontend):
         return F.pad(media, padding, mode="replicate") if any(padding) else media
 
     def restore(
-        self, output: Float[Tensor, "channels frames high wide"], size: Mapping[str, int]
+        self, output: Float[Tensor, "channels padded_frames high wide"], size: Mapping[str, int]
     ) -> Float[Tensor, "channels frames height width"]:
         """Cut, and clamp to [-1, 1].
 
