@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.console import Console, printable
-from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS
+from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS, VIDEO_FORMATS
 from vqkit.cli.rates import rate_facts
 from vqkit.cli.sources import TOKEN_SUFFIX, Find, Source
 from vqkit.cli.targets import Target
@@ -15,6 +15,8 @@ from vqkit.cli.usage_error import UsageError
 from vqkit.errors import ConfigError, MediaError, VqkitError
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from torch import Tensor
 
     from vqkit.files import TokenFileInfo
@@ -37,23 +39,36 @@ __all__ = [
     "write_media",
 ]
 
-DEFAULT_FORMATS = {"image": "png", "audio": "wav"}
+DEFAULT_FORMATS = {"image": "png", "audio": "wav", "video": "mp4"}
 """By modality, what decoded media are written in unless another format is asked for."""
+
+_FORMATS = {"image": PICTURE_FORMATS, "audio": AUDIO_FORMATS, "video": VIDEO_FORMATS}
+_NAMES = {"image": "a picture", "audio": "a sound", "video": "a video"}
+_STRIP_ROWS = 256
+_USUAL_FRAME_RATE = 25
 
 
 @dataclass(frozen=True)
 class Media:
-    """What was read, and the rate of a sound.
+    """What was read, and its rate over time.
 
     Attributes:
         tensor: ``[channels, *size]`` in [-1, 1].
-        sample_rate_hz: None for what has none.
+        sample_rate_hz: Of a sound.
+        frame_rate: Of a clip.
         num_tracks: Sounds in the file, of which this is one.
     """
 
     tensor: "Tensor"
     sample_rate_hz: int | None = None
+    frame_rate: "Fraction | None" = None
     num_tracks: int = 1
+
+    @property
+    def rate(self) -> "dict[str, int | Fraction]":
+        """What the tokenizer is told of it."""
+        rates = {"sample_rate_hz": self.sample_rate_hz, "frame_rate": self.frame_rate}
+        return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 def finder_of(modality: str | None) -> tuple[Find, str]:
@@ -61,7 +76,7 @@ def finder_of(modality: str | None) -> tuple[Find, str]:
 
     Without a modality all media are listed, for a model that is not here to say what it takes.
     """
-    from vqkit.media import find_audio, find_images
+    from vqkit.media import find_audio, find_images, find_videos
 
     def find(folder: Path, recursive: bool) -> list[Path]:
         found: list[Path] = []
@@ -69,9 +84,13 @@ def finder_of(modality: str | None) -> tuple[Find, str]:
             found += find_images(folder, recursive=recursive)
         if modality in (None, "audio"):
             found += find_audio(folder, recursive=recursive)
-        return sorted(found, key=lambda path: path.relative_to(folder).parts)
+        if modality in (None, "video"):
+            found += find_videos(folder, recursive=recursive)
+        return sorted(set(found), key=lambda path: path.relative_to(folder).parts)
 
-    return find, {"image": "images", "audio": "sounds"}.get(modality or "", "media")
+    return find, {"image": "images", "audio": "sounds", "video": "videos"}.get(
+        modality or "", "media"
+    )
 
 
 def read_media(
@@ -89,18 +108,22 @@ def read_media(
         MediaError: The file cannot be read.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
-    from vqkit.media import read_audio, read_image
+    from vqkit.media import read_audio, read_image, read_video
 
-    if _checked_modality(source, tokenizer) == "audio":
+    modality, channels = _checked_modality(source, tokenizer), tokenizer.frontend.channels
+    if modality == "audio":
         sound = read_audio(source.open(), audio_stream=audio_track or 0)
-        return Media(sound.samples, sound.sample_rate_hz, sound.num_streams)
-    return Media(read_image(source.open(), channels=tokenizer.frontend.channels, alpha=alpha))
+        return Media(sound.samples, sound.sample_rate_hz, num_tracks=sound.num_streams)
+    if modality == "video":
+        video = read_video(source.open(), channels=channels, alpha=alpha)
+        return Media(video.frames, frame_rate=video.frame_rate)
+    return Media(read_image(source.open(), channels=channels, alpha=alpha))
 
 
 def encode_media(
     source: Source, tokenizer: "Tokenizer", arguments: argparse.Namespace, console: Console
 ) -> "Tokens":
-    """Read a file and encode it; a sound as it is read, chunk by chunk.
+    """Read a file and encode it as it is read.
 
     Args:
         source: The file.
@@ -112,16 +135,27 @@ def encode_media(
         MediaError: The file cannot be read.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
-    if _checked_modality(source, tokenizer) != "audio":
-        picture = read_media(source, tokenizer, arguments.alpha).tensor
-        return tokenizer.encode([picture], **cutting_of(arguments, "image"))
+    modality = _checked_modality(source, tokenizer)
+    cutting = cutting_of(arguments, modality)
+    channels = tokenizer.frontend.channels
+    if modality == "video":
+        from vqkit.clips import encode_clip
+        from vqkit.media import VideoReader
+
+        with VideoReader(source.open(), channels=channels, alpha=arguments.alpha) as video:
+            return encode_clip(video, tokenizer, **cutting)
+    if modality == "image":
+        from vqkit.media import ImageReader
+
+        with ImageReader(source.open(), channels=channels, alpha=arguments.alpha) as picture:
+            return tokenizer.encode_pieces(picture.strips(_STRIP_ROWS), **cutting)
     from vqkit.facade import encode_sound
     from vqkit.media import AudioReader
 
     track = arguments.audio_track
     with AudioReader(source.open(), audio_stream=track or 0) as reader:
         note_tracks(reader.info.num_streams, printable(source.name), track, console)
-        return encode_sound(reader, tokenizer, arguments.chunk_seconds)
+        return encode_sound(reader, tokenizer, **cutting)
 
 
 def cutting_of(arguments: argparse.Namespace, modality: str) -> dict[str, Any]:
@@ -159,15 +193,32 @@ def decode_to(
     format: str | None,
     arguments: argparse.Namespace,
 ) -> None:
-    """Decode one item and write it; a sound as it is decoded, chunk by chunk.
+    """Decode one item and write it as it is decoded.
 
     Raises:
         MediaError: The format is one of another modality, or it cannot be written.
     """
-    size = tokens.media[0]
-    if "sample_rate_hz" not in size:
-        (picture,) = tokenizer.decode(tokens, **cutting_of(arguments, "image"))
-        write_media(picture, size, target, format)
+    size, modality = tokens.media[0], tokens.modality
+    format = _checked_format(modality, target, format)
+    pieces = tokenizer.decode_pieces(tokens, **cutting_of(arguments, modality))
+    if modality == "video":
+        from vqkit.clips import write_clip
+
+        write_clip(pieces, tokens, target.open(), format=format, overwrite=target.force)
+        return
+    if modality == "image":
+        from vqkit.media import ImageWriter
+
+        with ImageWriter(
+            target.open(),
+            size["height"],
+            size["width"],
+            channels=tokenizer.frontend.channels,
+            format=format,
+            overwrite=target.force,
+        ) as picture:
+            for strip in pieces:
+                picture.write(strip)
         return
     from vqkit.media import AudioWriter
 
@@ -175,45 +226,52 @@ def decode_to(
         target.open(),
         size["sample_rate_hz"],
         size["channels"],
-        format=_checked_format(size, target, format),
+        format=format,
         overwrite=target.force,
     ) as writer:
-        for piece in tokenizer.decode_pieces(tokens, **cutting_of(arguments, "audio")):
+        for piece in pieces:
             writer.write(piece)
 
 
 def write_media(
     media: "Tensor", size: Mapping[str, int], target: Target, format: str | None
 ) -> None:
-    """Write a picture or a sound, whole or not at all; without a format in the usual one.
+    """Write a picture, a sound or a clip, whole or not at all; by default in the usual format.
 
     Raises:
         MediaError: The format is one of another modality, or it cannot be written.
     """
-    from vqkit.media import write_audio, write_image
+    from vqkit.media import write_audio, write_image, write_video
+    from vqkit.tokenizers.video_frontend import frame_rate_of
 
-    format = _checked_format(size, target, format)
-    if "sample_rate_hz" in size:
-        write_audio(
-            media.cpu(),
-            target.open(),
-            size["sample_rate_hz"],
-            format=format,
-            overwrite=target.force,
-        )
+    modality = _modality_of(size)
+    format = _checked_format(modality, target, format)
+    file, overwrite = target.open(), target.force
+    if modality == "audio":
+        rate_hz = size["sample_rate_hz"]
+        write_audio(media.cpu(), file, rate_hz, format=format, overwrite=overwrite)
+    elif modality == "video":
+        rate = frame_rate_of(size) or _USUAL_FRAME_RATE
+        write_video(media, file, rate, format=format, overwrite=overwrite)
     else:
-        write_image(media, target.open(), format=format, overwrite=target.force)
+        write_image(media, file, format=format, overwrite=overwrite)
+
+
+def _modality_of(size: Mapping[str, int]) -> str:
+    if "sample_rate_hz" in size:
+        return "audio"
+    return "video" if "frames" in size else "image"
 
 
 def _checked_modality(source: Source, tokenizer: "Tokenizer") -> str:
     modality = tokenizer.frontend.modality
     if modality not in DEFAULT_FORMATS:
         raise ConfigError(
-            f"Model {tokenizer.name!r}: expected a tokenizer of images or audio, got one of "
+            f"Model {tokenizer.name!r}: expected a tokenizer of images, audio or video, got one of "
             f"{modality}. This version reads no others."
         )
     if source.path is not None and source.path.suffix == TOKEN_SUFFIX:
-        what = {"image": "an image", "audio": "a sound"}[modality]
+        what = _NAMES[modality].replace("a picture", "an image")
         raise MediaError(
             f"Cannot encode {source.name!r}: expected {what}, got a token file. Turn it into "
             f"{what} with vqkit decode."
@@ -221,15 +279,13 @@ def _checked_modality(source: Source, tokenizer: "Tokenizer") -> str:
     return modality
 
 
-def _checked_format(size: Mapping[str, int], target: Target, format: str | None) -> str:
+def _checked_format(modality: str, target: Target, format: str | None) -> str:
     """The format to write in, that of the modality unless one is asked for."""
-    is_sound = "sample_rate_hz" in size
-    format = format or DEFAULT_FORMATS["audio" if is_sound else "image"]
-    if is_sound != (format in AUDIO_FORMATS):
-        kind, formats = ("a sound", AUDIO_FORMATS) if is_sound else ("a picture", PICTURE_FORMATS)
+    format = format or DEFAULT_FORMATS[modality]
+    if format not in _FORMATS[modality]:
         raise MediaError(
-            f"Cannot write {target.name!r}: expected a format of {kind} ({', '.join(formats)}), "
-            f"got {format}."
+            f"Cannot write {target.name!r}: expected a format of {_NAMES[modality]} "
+            f"({', '.join(_FORMATS[modality])}), got {format}."
         )
     return format
 
@@ -250,7 +306,7 @@ def output_format(arguments: Any) -> str | None:
     for name in PICTURE_FORMATS:
         if suffix in IMAGE_FORMATS[name.upper()].suffixes:
             return name
-    for name, ending in AUDIO_FORMATS.items():
+    for name, ending in {**AUDIO_FORMATS, **VIDEO_FORMATS}.items():
         if suffix == ending:
             return name
     raise UsageError(
@@ -260,7 +316,7 @@ def output_format(arguments: Any) -> str | None:
 
 
 def default_format(path: Path | None) -> str:
-    """The format for what a token file decodes to: WAV for a sound, else PNG."""
+    """The format for what a token file decodes to: WAV for a sound, MP4 for a clip, else PNG."""
     from vqkit.files import TokenReader
 
     try:
@@ -279,10 +335,11 @@ def refuse_media_name(output: str | None) -> None:
     Raises:
         UsageError: The name ends like one.
     """
-    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(output or "").suffix.lower()
-    for what, suffixes in (("picture", IMAGE_SUFFIXES), ("sound", AUDIO_SUFFIXES)):
+    kinds = (("picture", IMAGE_SUFFIXES), ("sound", AUDIO_SUFFIXES), ("video", VIDEO_SUFFIXES))
+    for what, suffixes in kinds:
         if suffix in suffixes:
             raise UsageError(
                 f"-o {output}: expected a name for a token file ({TOKEN_SUFFIX}), got a {what}'s. "
@@ -291,16 +348,16 @@ def refuse_media_name(output: str | None) -> None:
 
 
 def media_path(path: Path, format: str) -> Path:
-    """``photo.jpg.vqt`` -> ``photo.png``, and so for any name of a picture or a sound.
+    """``photo.jpg.vqt`` -> ``photo.png``, and so for any name of media.
 
     >>> media_path(Path("tokens/photo.jpg.vqt"), "png").as_posix()
     'tokens/photo.png'
     """
-    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+    from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     if path.suffix == TOKEN_SUFFIX:
         path = path.with_suffix("")
-    if path.suffix.lower() in IMAGE_SUFFIXES | AUDIO_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES | AUDIO_SUFFIXES | VIDEO_SUFFIXES:
         path = path.with_suffix("")
     return path.with_name(path.name + OUTPUT_FORMATS[format])
 

@@ -9,6 +9,7 @@ __all__ = [
     "AUDIO_FORMATS",
     "OUTPUT_FORMATS",
     "PICTURE_FORMATS",
+    "VIDEO_FORMATS",
     "Parser",
     "add_audio_track_option",
     "add_batch_options",
@@ -42,7 +43,15 @@ AUDIO_FORMATS = {
     "mp3": ".mp3",
     "m4a": ".m4a",
 }
-OUTPUT_FORMATS = {**PICTURE_FORMATS, **AUDIO_FORMATS}
+VIDEO_FORMATS = {
+    "mp4": ".mp4",
+    "mov": ".mov",
+    "mkv": ".mkv",
+    "webm": ".webm",
+    "gif": ".gif",
+    "y4m": ".y4m",
+}
+OUTPUT_FORMATS = {**PICTURE_FORMATS, **AUDIO_FORMATS, **VIDEO_FORMATS}
 """Formats that decoded media are written in, and their file name endings."""
 
 _HELP_WIDTH = 100
@@ -105,7 +114,7 @@ def positive(text: str) -> int:
     return number
 
 
-def add_media(parser: Parser, what: str = "image or audio files") -> None:
+def add_media(parser: Parser, what: str = "image, audio or video files") -> None:
     """Media files and folders, and how they are read."""
     parser.add_names("media", "MEDIA", f"{what}, folders of them, or - for standard input")
     _add_recursive(parser)

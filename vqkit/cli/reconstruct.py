@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         target.refuse_existing()
         media = read_media(job.source, tokenizer, arguments.alpha, arguments.audio_track)
         note_tracks(media.num_tracks, printable(job.source.name), arguments.audio_track, console)
-        tokens = tokenizer.encode([media.tensor], sample_rate_hz=media.sample_rate_hz)
+        tokens = tokenizer.encode([media.tensor], **media.rate)
         data = dumps(tokens.first_codebooks(codebooks))
         decoded = tokenizer.decode(loads(data))[0].cpu()
         write_media(decoded, tokens.media[0], target, format)
@@ -135,8 +135,9 @@ def _quality(
     from vqkit.metrics import psnr, round_to_eight_bits
 
     if media.sample_rate_hz is None:
-        pictures = round_to_eight_bits(decoded)[None], round_to_eight_bits(media.tensor)[None]
-        return {"psnr": psnr(*pictures).item()}
+        pair = (round_to_eight_bits(x) for x in (decoded, media.tensor))
+        # The frames of a clip are one picture to it: the error is that of all pixels.
+        return {"psnr": psnr(*(x.flatten(1, -2)[None] for x in pair)).item()}
     if not media.tensor.numel():
         return dict.fromkeys(_SOUND_METRICS)
     assert tokenizer.spec.sample_rate_hz is not None
