@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vqkit.errors import ConfigError, MissingExtraError, ShapeError
-from vqkit.ops import nearest
+from vqkit.ops import nearest, nearest_few
 from vqkit.ops.nearest import nearest_code
+from vqkit.ops.nearest_exact import keep_nearer
 from vqkit.ops.nearest_few import nearest_of_few, takes_few
 
 BACKENDS = ("tiled", "compiled")
@@ -404,7 +405,26 @@ def test_few_tokens_with_what_is_not_finite() -> None:
     assert wrong(z, torch.zeros(50, 4)) == 0
 
 
-def test_scores_of_few_tokens_decide_most() -> None:
+def test_few_tokens_and_more_codes_than_a_block() -> None:
+    z, codebook = torch.randn(9, 64), torch.randn(5000, 64)
+    assert takes_few(z, codebook, "euclidean")
+    assert wrong(z, codebook) == 0
+    codebook[:] = codebook[0]  # more equal codes than are compared one by one
+    assert wrong(z, codebook) == 0
+
+
+def test_scores_of_few_tokens_decide_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or all of them would be compared in float64, and nobody would notice."""
-    _, doubtful = nearest_of_few(torch.randn(256, 128), torch.randn(1024, 128))
-    assert doubtful.float().mean() < 0.02
+    compared: list[int] = []
+
+    def counted(indices: Tensor, *others: Tensor) -> Tensor:
+        compared.append(len(indices))
+        return keep_nearer(indices, *others)
+
+    monkeypatch.setattr(nearest_few, "keep_nearer", counted)
+    z, codebook = torch.randn(256, 128), torch.randn(1024, 128)
+    z[0] = (codebook[0] + codebook[1]) / 2  # as near to one as to the other, and to no third
+    codes, doubtful = nearest_of_few(z, codebook)
+    assert not doubtful.any()
+    assert 0 < sum(compared) < 5
+    assert torch.equal(codes, nearest_code(z, codebook, backend="tiled"))

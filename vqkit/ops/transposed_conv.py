@@ -34,11 +34,11 @@ def conv_transpose1d(
     """
     if not _is_faster_as_plain(x, weight, stride, groups):
         return F.conv_transpose1d(x, weight, bias, stride, padding, groups=groups)
-    channels, out_channels, _ = weight.shape
+    out_channels = weight.shape[1]
     batch, _, frames = x.shape
     # The later half of a frame's samples falls on the first of the next one.
-    taps = weight.unflatten(2, (2, stride)).flip(2).permute(1, 3, 0, 2)
-    taps = taps.reshape(out_channels * stride, channels, 2)
+    first, second = (half.permute(1, 2, 0) for half in weight.split(stride, dim=2))
+    taps = torch.stack([second, first], dim=-1).flatten(0, 1)
     biases = None if bias is None else bias.repeat_interleave(stride)
     parts = F.conv1d(x, taps, biases, padding=1)
     out = parts.view(batch, out_channels, stride, frames + 1).transpose(2, 3).flatten(2)
