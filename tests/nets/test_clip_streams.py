@@ -136,6 +136,16 @@ def test_steps_give_the_same_bits_for_every_split(name: str) -> None:
         assert torch.equal(stepped(cuts), whole)
 
 
+def test_steps_wait_until_they_are_whole() -> None:
+    stream = SteppedStream(open_stream(nn.SiLU()), step=4, first=1)
+    assert [stream.inputs_for(number) for number in (1, 2, 5, 6)] == [1, 5, 5, 9]
+    pieces = [torch.zeros(1, 1, length) for length in (0, 1, 3, 2)]
+    assert [stream.push(piece).shape[2] for piece in pieces] == [0, 1, 0, 4]
+    assert stream.finish().shape[2] == 1
+    with pytest.raises(StreamingError, match="whole steps"):
+        stream.restart(torch.tensor([True]))
+
+
 @pytest.mark.parametrize("name", [name for name in ENCODERS if "not causal" not in name])
 @torch.no_grad()
 def test_the_first_frame_stands_alone(name: str) -> None:
