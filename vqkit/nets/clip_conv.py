@@ -106,7 +106,7 @@ class ClipConv(nn.Conv3d):
     def _over_time(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """A product of matrices per tap: ``weight [out_channels, in_channels, frames]``.
 
-        On a CPU twice as fast as the convolution of the same taps.
+        On a CPU these take from half to nine tenths of the time of ``conv3d`` with the same taps.
         """
         stride = self.window.stride
         num_frames = (x.shape[2] - self.window.reach) // stride + 1
