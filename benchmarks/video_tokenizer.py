@@ -84,7 +84,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "decode, vqkit": lambda: decoded(parts, indices),
         "decode, vqkit in steps": lambda: decoded_in_steps(parts, indices),
     }
-    difference = runs["decode, diffusers"]().sample - decoded(
+    difference = model.decode(their_indices, decode_from_indices=True) - decoded(
         parts, their_indices[..., None].long()
     )
     clock = time.process_time if arguments.one_thread else time.perf_counter

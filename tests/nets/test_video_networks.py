@@ -68,7 +68,13 @@ PAIRS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("VQGAN", "Cosmos") else name
+        for name in PAIRS
+    ],
+)
 def test_sizes_gradients_and_descriptions(name):
     make_encoder, make_decoder, sizes, stride = PAIRS[name]
     encoder, decoder = make_encoder(**sizes), make_decoder(**sizes)
@@ -123,12 +129,12 @@ def test_other_sizes_are_refused(name, unchecked_shapes):
         (VideoVQGANDecoder, {"attention_levels": [4]}),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(make, arguments):
+def test_settings_that_do_not_fit_are_refused(make, arguments, unchecked_shapes):
     with pytest.raises(ConfigError, match="expected"):
         make(**arguments)
 
 
-@pytest.mark.parametrize("time_levels", [(), (0,), (0, 1)])
+@pytest.mark.parametrize("time_levels", [(0,), pytest.param((0, 1), marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_one_frame_of_an_inflated_network_is_the_image(time_levels):
     sizes = {"dim": 4, "base_width": 32, "multipliers": (1, 1, 2), "num_res_blocks": 1}

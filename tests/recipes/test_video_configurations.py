@@ -39,7 +39,13 @@ def test_every_network_of_clips_is_seen():
     assert of_clips == set(STRIDES) <= set(choices("decoder"))
 
 
-@pytest.mark.parametrize("name", STRIDES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "video_light" else pytest.param(name, marks=pytest.mark.slow)
+        for name in STRIDES
+    ],
+)
 def test_both_halves_fit(name):
     encoder, decoder = instantiated(name)
     assert encoder.stride == decoder.stride == STRIDES[name]

@@ -140,14 +140,15 @@ class SpaceUpsample(FrameLayer):
 
     def _folded(self, x: Tensor) -> Tensor:
         weight, bias = self.conv.taps()
-        padded = F.pad(x, (1, 1, 1, 1))
-        rows, columns = x.shape[2:]
-        out = x.new_empty(len(x), len(weight), 2 * rows, 2 * columns)
-        out = out.contiguous(memory_format=torch.channels_last)
+        height, width = x.shape[2:]
+        rows = x.new_empty(len(x), 2 * height, 2 * width, len(weight))
+        out = rows.movedim(-1, 1)
         for row, of_rows in enumerate(_halves(weight[:, :, 0], 2)):
             for column, taps in enumerate(_halves(of_rows, 3)):
-                part = padded[:, :, row : row + rows + 1, column : column + columns + 1]
-                out[:, :, row::2, column::2] = F.conv2d(part, taps, bias)
+                # One row and one column more than there are: the first or the last is another's.
+                part = F.conv2d(x, taps, bias, padding=1)
+                part = part[:, :, row : row + height, column : column + width]
+                out[:, :, row::2, column::2] = part
         return out
 
 

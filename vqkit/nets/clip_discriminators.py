@@ -1,6 +1,5 @@
 """Discriminators of clips: patches of space and time, and one of pictures for each frame."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -164,5 +163,5 @@ class FrameDiscriminator(nn.Module):
         return DiscriminatorOutput((output,), ((),))
 
 
-def _conv(in_width: int, out_width: int, stride: Sequence[int], bias: bool) -> nn.Conv3d:
-    return nn.Conv3d(in_width, out_width, (3, 4, 4), stride=tuple(stride), padding=1, bias=bias)
+def _conv(in_width: int, out_width: int, stride: tuple[int, int, int], bias: bool) -> nn.Conv3d:
+    return nn.Conv3d(in_width, out_width, (3, 4, 4), stride=stride, padding=1, bias=bias)
