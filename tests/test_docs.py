@@ -149,7 +149,7 @@ def test_every_exported_name_of_data_sets_is_explained():
 def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     text = (DOCS / "audio_losses.md").read_text()
     words = set(re.findall(r"\w+", text))
-    of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "adaptive_weight"}
+    of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "Mixed", "adaptive_weight"}
     assert not set(vqkit.losses.__all__) - words - of_images
     judges = {name for name in vqkit.nets.__all__ if "Discriminator" in name}
     assert not judges - words - {"PatchDiscriminator"}
