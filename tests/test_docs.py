@@ -155,6 +155,7 @@ def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     assert not judges - words - {"PatchDiscriminator"}
     for name in ("encodec", "audiocraft", "dac", "vocos"):
         assert f"`MultiScaleMel.{name}`" in text
+    of_configurations = {"none", "open_magvit2", "patch", "patch_group", "ramped", "vqgan"}
     for group in ("discriminator", "adversary", "balancer"):
         named = {path.stem for path in (config_dir() / group).glob("*.yaml")}
-        assert not named - words - {"none", "patch", "patch_group", "ramped", "vqgan"}, group
+        assert not named - words - of_configurations, group
