@@ -163,13 +163,14 @@ def test_every_network_of_clips_and_its_configuration_is_explained():
 def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     text = (DOCS / "audio_losses.md").read_text()
     words = set(re.findall(r"\w+", text))
-    of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "adaptive_weight"}
+    of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "Mixed", "adaptive_weight"}
     assert not set(vqkit.losses.__all__) - words - of_images
     words |= set(re.findall(r"\w+", (DOCS / "video_networks.md").read_text()))
     judges = {name for name in vqkit.nets.__all__ if "Discriminator" in name}
     assert not judges - words - {"PatchDiscriminator"}
     for name in ("encodec", "audiocraft", "dac", "vocos"):
         assert f"`MultiScaleMel.{name}`" in text
+    of_configurations = {"none", "open_magvit2", "patch", "patch_group", "ramped", "vqgan"}
     for group in ("discriminator", "adversary", "balancer"):
         named = {path.stem for path in (config_dir() / group).glob("*.yaml")}
-        assert not named - words - {"none", "patch", "patch_group", "ramped", "vqgan"}, group
+        assert not named - words - of_configurations, group

@@ -45,5 +45,5 @@ def test_a_checkpoint_becomes_a_model_that_encodes_and_a_folder_of_diffusers(
     assert isinstance(model.quantizer, IBQ)
     assert torch.equal(vqgan_to_original(model)["quant_conv.bias"], state["quant_conv.bias"])
     ran = run("convert", tmp_path / "model", tmp_path / "ibq", "--to", "diffusers")
-    assert ran.status == 1
+    assert ran.status != 0
     assert "nearest code is taken, got IBQ" in ran.err

@@ -55,7 +55,7 @@ def test_images_that_are_padded_to_its_size_and_no_others(tokenizer):
     tokens = tokenizer.encode([torch.zeros(3, 17, 24)])
     assert tokens.indices.shape == (1, 5, 2)
     assert tokenizer.decode(tokens)[0].shape == (3, 17, 24)
-    with pytest.raises(ShapeError, match=r"latents of \[3, 3\].* got \[2, 3\].*\[24, 24\]"):
+    with pytest.raises(ShapeError, match=r"grid of \[3, 3\].* got \[2, 3\].*\[24, 24\]"):
         tokenizer.encode([torch.zeros(3, 16, 24)])
     with pytest.raises(ShapeError, match="stand for all of it"):
         MediaPart.of(tokenizer.spec, {"height": 24, "width": 24}, {"height": (0, 8)}, 1)

@@ -108,7 +108,7 @@ def test_a_quantizer_of_one_grid_makes_one_stream_of_tokens(tmp_path):
 
 def test_media_of_another_grid_than_the_quantizers_are_refused_with_the_size_to_take():
     tokenizer = multiscale_tokenizer()
-    with pytest.raises(ShapeError, match=r"latents of \[3, 4\].* got \[4, 4\].*\[12, 16\]"):
+    with pytest.raises(ShapeError, match=r"grid of \[3, 4\].* got \[4, 4\].*\[12, 16\]"):
         tokenizer.encode([torch.zeros(3, 16, 16)])
     tokens = tokenizer.encode([torch.zeros(3, 12, 16)])
     lying = dataclasses.replace(tokens, media=({"height": 12, "width": 20},))

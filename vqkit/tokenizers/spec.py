@@ -45,7 +45,7 @@ class TokenizerSpec:
         strides: Media samples per token along each axis.
         codebook_sizes: One per entry of the indices' last axis.
         fingerprint: 32 hex digits over configuration and weights.
-        latent_grid: The one grid of latents that the quantizer takes; None takes any.
+        latent_grid: The one grid that the media must have; None takes any.
         num_positions: Positions of the indices of that grid, on one axis; None as well.
         sample_rate_hz: Rate of the waveforms that the networks take; None without a time axis.
         chunking: Where a sound is encoded in chunks, in what chunks.
@@ -148,8 +148,8 @@ class TokenizerSpec:
     def grid(self, size: Mapping[str, int]) -> tuple[int, ...]:
         """Grid of the tokens of media of a size: each axis over its stride, rounded up.
 
-        Where sounds are encoded in chunks, the sum over these. Where the quantizer takes one grid
-        of latents alone, its positions on one axis.
+        Where sounds are encoded in chunks, the sum over these. Where a tokenizer takes one grid
+        alone, its positions on one axis.
 
         Raises:
             ShapeError: The media have another grid than the one.
@@ -168,8 +168,8 @@ class TokenizerSpec:
         if latents != self.latent_grid:
             largest = [n * step for n, step in zip(self.latent_grid, self.strides, strict=True)]
             raise ShapeError(
-                f"Media of {dict(size)}: expected latents of {list(self.latent_grid)}, the grid of "
-                f"this model's quantizer, got {list(latents)}. Resize the media to {largest}."
+                f"Media of {dict(size)}: expected a grid of {list(self.latent_grid)}, the only one "
+                f"that this model takes, got {list(latents)}. Resize the media to {largest}."
             )
         return (self.num_positions,)
 

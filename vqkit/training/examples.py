@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Generator, Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.evaluation import spectrogram_figure
@@ -47,11 +47,17 @@ class Examples(StepCallback):
         if module.step % self.every and not trainer.should_stop:
             return
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        source = getattr(getattr(trainer, "datamodule", None), "validation", None)
+        data = getattr(trainer, "datamodule", None)
+        source = getattr(data, "validation", None)
         if not boards or source is None or not trainer.is_global_zero:
             return
         tokenizer = tokenizer_training(module).exported
-        items = [self._shown(source[i], tokenizer) for i in range(min(self.num_items, len(source)))]
+        whole = [source[i] for i in range(min(self.num_items, len(source)))]
+        prepare = getattr(data, "validation_transform", None)
+        if tokenizer.spec.latent_grid is not None and prepare is not None:
+            # What takes one size alone sees them as the validation has them.
+            whole = [prepare(item, Generator().manual_seed(0)) for item in whole]
+        items = [self._shown(item, tokenizer) for item in whole]
         decoded = [item.cpu() for item in tokenizer.decode(tokenizer.encode(items))]
         for board in boards:
             self._write(board.experiment, items, decoded, tokenizer, module.step)

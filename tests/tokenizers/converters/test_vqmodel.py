@@ -64,7 +64,7 @@ def _no_gradients():
 
 
 def vqmodel(*, attention, **settings):
-    """A small model of random weights, codes where its latents are."""
+    """A small model of random weights, codes where its latents are, pixels in [-1, 1]."""
     num_levels = len(settings["block_out_channels"])
     kinds = ["Attn" if level in attention else "" for level in range(num_levels)]
     settings = {"layers_per_block": 1, "latent_channels": 4, "num_vq_embeddings": 32} | settings
@@ -84,6 +84,9 @@ def vqmodel(*, attention, **settings):
     centre, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     codes = model.quantize.embedding.weight
     codes.copy_(centre + spread * torch.randn(codes.shape, generator=generator))
+    greatest = 1.5 * model.decode(latents).sample.abs().max()
+    model.decoder.conv_out.weight /= greatest
+    model.decoder.conv_out.bias /= greatest
     return model.eval()
 
 
@@ -116,6 +119,7 @@ def test_the_same_tokens_and_pixels_and_back(name):
         assert torch.equal(tokens.indices.flatten()[sure], indices[sure])
         assert len(indices.unique()) > 3
         pixels = model.decode(latents).sample
+        assert 0.2 < pixels.abs().max() <= 1
         ours = tokenizer.decoder(tokenizer.quantizer.decode(tokens.indices).movedim(-1, 1))
         torch.testing.assert_close(ours, pixels, rtol=0, atol=TOLERANCE)
     config, state = vqmodel_to_diffusers(tokenizer)

@@ -113,6 +113,8 @@ def averaged(state: State, *, last: bool = False) -> dict[str, Tensor]:
         full.setdefault(name.replace(".", ""), []).append(name)
     for name, value in averages.items():
         meant = full.get(name, [])
+        if not meant and name.startswith("loss"):
+            continue  # of a discriminator that was left out of the file
         if len(meant) != 1:
             raise ConfigError(
                 f"Weights: expected one entry whose moving average is {_AVERAGE + name!r}, got "
