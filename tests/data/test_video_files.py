@@ -118,6 +118,7 @@ def test_all_frames_of_a_sample_get_the_same_crop():
         assert torch.equal(sample, sample[:, :1].expand_as(sample))
 
 
+@pytest.mark.slow
 def test_decoding_begins_at_the_key_frame(clips, monkeypatch):
     """Of a long clip no more is decoded than what lies between, whatever its length."""
     from vqkit.media.video_pyav import PyAVVideoDecoder

@@ -54,6 +54,7 @@ FILES = {
     "tiff": saved("RGB", format="TIFF"),
     "webp": saved("RGBA", format="WEBP", lossless=True),
 }
+QUICK = ("rgb", "palette of 4 bits", "turned jpeg 6")
 for orientation in (3, 6):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -61,7 +62,7 @@ for orientation in (3, 6):
     FILES[f"turned jpeg {orientation}"] = saved("RGB", format="JPEG", exif=exif)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else SLOW) for n in FILES])
 @pytest.mark.parametrize(
     "num_rows", [10, pytest.param(1, marks=SLOW), pytest.param(1000, marks=SLOW)]
 )
@@ -76,6 +77,7 @@ def test_strips_joined_are_the_whole(name, num_rows, monkeypatch):
         assert all(strip.shape[1] == num_rows for strip in strips[:-1])
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from(sorted(FILES)),
@@ -130,7 +132,12 @@ DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 1
 
 @pytest.mark.parametrize("interlaced", [False, pytest.param(True, marks=SLOW)])
 @pytest.mark.parametrize(
-    ("colour_type", "bit_depth"), [(kind, bits) for kind, many in DEPTHS.items() for bits in many]
+    ("colour_type", "bit_depth"),
+    [
+        pytest.param(kind, bits, marks=() if (kind, bits) in ((2, 8), (6, 16)) else SLOW)
+        for kind, many in DEPTHS.items()
+        for bits in many
+    ],
 )
 def test_every_kind_of_png(colour_type, bit_depth, interlaced, monkeypatch):
     monkeypatch.setattr("vqkit.media.image_reader._STRIP_PIXELS", 60)

@@ -76,7 +76,7 @@ def test_ycgco_is_the_other_way_round():
     assert torch.allclose(rgb_of_yuv(*numbers, Colour("ycgco", "full")), rgb, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 7), (6, 8)])
+@pytest.mark.parametrize("size", [(1, 2), (5, 7)])
 @pytest.mark.parametrize("shifts", [(0, 0), (1, 1), (0, 1), (1, 0), (0, 2)])
 def test_colour_differences_are_interpolated_where_they_lie(size, shifts):
     """A column at a column of the picture, a row between two rows."""

@@ -88,6 +88,7 @@ def test_pieces_left_out_and_put_in(data, number, filler):
     is_read_or_refused(file[:start] + filler + file[end:])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     start=st.sampled_from(HEADS),

@@ -54,7 +54,7 @@ MAKERS = {
     "y4m": lambda: written(CLIP, format="y4m"),
     "gif": lambda: written(CLIP[:, :9], format="gif"),
 }
-QUICK = ("mp4", "times", "y4m")
+QUICK = ("mp4", "times")
 NAMES = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in MAKERS]
 
 
@@ -85,6 +85,7 @@ def test_blocks_joined_are_the_whole(name, num_frames):
     assert all(block.shape[1] == num_frames for block in blocks[:-1])
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     name=st.sampled_from(QUICK),
@@ -102,6 +103,7 @@ def test_whatever_is_read_is_a_part_of_the_whole(name, moves):
             assert reader.times.ticks == tuple(whole.times.ticks[first : first + length])
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     name=st.sampled_from(QUICK),
@@ -125,8 +127,9 @@ def test_the_frame_nearest_to_a_time(name, start, steps, before):
     assert chosen == [whole.times.nearest(seconds) for seconds in times]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["webm", "gif", "mp4"])
+@pytest.mark.parametrize(
+    "name", ["times", *(pytest.param(n, marks=SLOW) for n in ("webm", "gif", "mp4"))]
+)
 def test_every_time_of_every_file(name):
     whole = whole_of(name)
     begins = [tick * whole.times.time_base for tick in whole.times.ticks]

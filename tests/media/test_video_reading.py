@@ -111,6 +111,7 @@ def test_damage_within_is_an_error():
             read_video(file[:place] + wrong + file[place + 60 :])
 
 
+@pytest.mark.slow
 def test_truncated_gif_and_y4m():
     for settings in ({"format": "gif"}, {"format": "y4m"}):
         file = written(CLIP, **settings)
@@ -157,7 +158,10 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "quarter to the right" else pytest.mark.slow) for n in TURNS],
+)
 def test_rotation(name):
     (a, b, c, d), turn = TURNS[name]
     one = 1 << 16
@@ -192,6 +196,7 @@ def test_odd_sizes(height, width):
         assert video.frames.shape == (3, 2, height, width), settings
 
 
+@pytest.mark.slow
 def test_one_frame_and_none():
     for name in ("mp4", "mkv", "webm", "y4m"):
         video = read_video(written(CLIP[:, :1], format=name))
@@ -204,6 +209,7 @@ def test_one_frame_and_none():
     assert video_info(written(CLIP[:, :0], format="y4m")).num_frames == 0
 
 
+@pytest.mark.slow
 def test_pictures_of_bytes_and_floats_are_the_same():
     file = written(CLIP, format="mp4")
     floats, levels = read_video(file).frames, read_video(file, dtype=torch.uint8).frames
@@ -273,7 +279,14 @@ def test_limits_and_arguments(unchecked_shapes):
 
 
 @pytest.mark.parametrize(
-    ("start", "stop"), [(0, 0.12), (0.12, 0.2), (0.1, 0.13), (0.3, None), (9, 10)]
+    ("start", "stop"),
+    [
+        (0.1, 0.2),
+        *(
+            pytest.param(*span, marks=pytest.mark.slow)
+            for span in ((0, 0.12), (0.12, 0.2), (0.1, 0.13), (0.3, None), (9, 10))
+        ),
+    ],
 )
 def test_a_range_of_time(start, stop):
     for name in ("mp4", "y4m", "mkv"):

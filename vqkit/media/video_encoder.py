@@ -98,7 +98,7 @@ class VideoEncoding:
         wanted = self.subsampling
         if wanted not in (None, "4:2:0", "4:4:4"):
             raise ConfigError(f"subsampling: expected '4:2:0' or '4:4:4', got {wanted!r}.")
-        if encoding in ("ffv1", "gif"):
+        if encoding in ("ffv1", "gif", "png"):
             if wanted is not None:
                 raise ConfigError(f"subsampling: {encoding} has none to set. Leave it out.")
             return None
