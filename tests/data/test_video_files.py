@@ -58,6 +58,7 @@ def damaged_clips(clips) -> Path:
     return clips
 
 
+@pytest.mark.slow
 def test_whole_clips(clips):
     source = VideoFolder(clips)
     assert [Path(name).name for name, _ in source.items()] == [
@@ -80,7 +81,12 @@ def test_another_frame_rate_takes_the_nearest_frames(clips, rate):
 
 
 @pytest.mark.parametrize(
-    "cache_size_bytes", [0, pytest.param(200_000, marks=SLOW), pytest.param(1 << 30, marks=SLOW)]
+    "cache_size_bytes",
+    [
+        pytest.param(0, marks=SLOW),
+        pytest.param(200_000, marks=SLOW),
+        pytest.param(1 << 30, marks=SLOW),
+    ],
 )
 def test_a_part_is_a_part_of_the_whole(clips, cache_size_bytes):
     source = VideoFolder(clips, frame_rate=20, cache_size_bytes=cache_size_bytes)

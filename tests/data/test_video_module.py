@@ -30,7 +30,8 @@ def make(folder, **settings) -> VideoDataModule:
     return VideoDataModule(VideoFolder(folder), TRANSFORM, **{"batch_size": 4, **settings})
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_neither_workers_nor_ranks_nor_a_stop_change_a_batch(folder, num_workers):
     expected = batches(make(folder, seed=5), 4)
     stream = SampleStream(VideoFolder(folder), TRANSFORM, 5)
