@@ -28,8 +28,8 @@ def test_any_part_is_a_part_of_the_whole():
 
 
 def test_they_move_a_little_from_frame_to_frame_and_far_in_all():
-    for frames in MovingShapes(8, num_frames=40, side=32):
-        assert frames.shape == (3, 40, 32, 32)
+    for frames in MovingShapes(3, num_frames=40, side=24):
+        assert frames.shape == (3, 40, 24, 24)
         assert frames.min() >= -1
         assert frames.max() <= 1
         steps = (frames[:, 1:] - frames[:, :-1]).abs().mean((0, 2, 3))
@@ -40,12 +40,12 @@ def test_they_move_a_little_from_frame_to_frame_and_far_in_all():
 
 def test_a_frame_is_painted_as_the_scene_says():
     """Shape by shape and pixel by pixel, and each of them in every frame."""
-    side = 20
-    clips = MovingShapes(3, num_frames=80, side=side, num_shapes=2)
-    for index in range(3):
+    side = 10
+    clips = MovingShapes(2, num_frames=80, side=side, num_shapes=2)
+    for index in range(2):
         scene = _Scene.drawn(generator_of(0, "shapes", index), 2)
         frames = clips[index]
-        for time in (0, 37, 79):
+        for time in (0, 79):
             covered = [0.0, 0.0]
             for row, column in ((y, x) for y in range(side) for x in range(side)):
                 x, y = (2 * (column + 0.5) / side - 1, 2 * (row + 0.5) / side - 1)
@@ -74,7 +74,7 @@ def test_a_frame_is_painted_as_the_scene_says():
                 expected = (colour * 2 - 1).clamp(-1, 1)
                 found = frames[:, time, row, column].double()
                 assert torch.allclose(found, expected, atol=2e-4)
-            assert min(covered) > 5
+            assert min(covered) > 1
 
 
 def bounced(place: float) -> float:

@@ -30,13 +30,15 @@ def make(folder, **settings) -> VideoDataModule:
     return VideoDataModule(VideoFolder(folder), TRANSFORM, **{"batch_size": 4, **settings})
 
 
-def test_neither_workers_nor_ranks_nor_a_stop_change_a_batch(folder):
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_neither_workers_nor_ranks_nor_a_stop_change_a_batch(folder, num_workers):
     expected = batches(make(folder, seed=5), 4)
     stream = SampleStream(VideoFolder(folder), TRANSFORM, 5)
     for number, batch in enumerate(expected):
         assert batch.shape == (4, 3, 3, 16, 16)
         assert torch.equal(batch, torch.stack([stream[4 * number + i] for i in range(4)]))
-    module = make(folder, seed=5, num_workers=2)
+    module = make(folder, seed=5, num_workers=num_workers)
     assert torch.equal(torch.cat(batches(module, 2)), torch.cat(expected[:2]))
     module.advance(8)
     second = make(folder, seed=5)

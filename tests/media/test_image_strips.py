@@ -16,6 +16,8 @@ from tests.media.png_encoder import ADAM7, chunk, png_of_rows
 from vqkit.errors import ConfigError, MediaError, ShapeError
 from vqkit.media import ImageReader, ImageWriter, read_image, write_image
 
+SLOW = pytest.mark.slow
+
 
 def photo(height: int, width: int, channels: int = 3) -> torch.Tensor:
     """Smooth with some noise, so that every row filter has its use."""
@@ -52,6 +54,7 @@ FILES = {
     "tiff": saved("RGB", format="TIFF"),
     "webp": saved("RGBA", format="WEBP", lossless=True),
 }
+QUICK = ("rgb", "palette of 4 bits", "turned jpeg 6")
 for orientation in (3, 6):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -59,8 +62,10 @@ for orientation in (3, 6):
     FILES[f"turned jpeg {orientation}"] = saved("RGB", format="JPEG", exif=exif)
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("num_rows", [1, 10, 1000])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else SLOW) for n in FILES])
+@pytest.mark.parametrize(
+    "num_rows", [10, pytest.param(1, marks=SLOW), pytest.param(1000, marks=SLOW)]
+)
 def test_strips_joined_are_the_whole(name, num_rows, monkeypatch):
     monkeypatch.setattr("vqkit.media.image_reader._STRIP_PIXELS", 300)  # several for each file
     for channels in (1, 3):
@@ -72,7 +77,8 @@ def test_strips_joined_are_the_whole(name, num_rows, monkeypatch):
         assert all(strip.shape[1] == num_rows for strip in strips[:-1])
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from(sorted(FILES)),
     moves=st.lists(st.tuples(st.integers(0, 37), st.integers(0, 12)), min_size=1, max_size=4),
@@ -124,9 +130,14 @@ def png_of(colour_type: int, bit_depth: int, interlaced: bool) -> bytes:
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
-@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("interlaced", [False, pytest.param(True, marks=SLOW)])
 @pytest.mark.parametrize(
-    ("colour_type", "bit_depth"), [(kind, bits) for kind, many in DEPTHS.items() for bits in many]
+    ("colour_type", "bit_depth"),
+    [
+        pytest.param(kind, bits, marks=() if (kind, bits) in ((2, 8), (6, 16)) else SLOW)
+        for kind, many in DEPTHS.items()
+        for bits in many
+    ],
 )
 def test_every_kind_of_png(colour_type, bit_depth, interlaced, monkeypatch):
     monkeypatch.setattr("vqkit.media.image_reader._STRIP_PIXELS", 60)
@@ -158,7 +169,7 @@ def test_damage_is_an_error():
         ImageReader("missing.png")
 
 
-def test_arguments():
+def test_arguments(unchecked_shapes):
     for settings_ in ({"channels": 2}, {"alpha": "green"}, {"dtype": torch.int64}):
         with pytest.raises(ConfigError):
             ImageReader(FILES["rgb"], **settings_)
@@ -183,7 +194,10 @@ def test_arguments():
 # --- writing ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["png", "jpeg", "webp", "tiff", "bmp", "ppm"])
+@pytest.mark.parametrize(
+    "format",
+    ["png", "jpeg", *(pytest.param(f, marks=SLOW) for f in ("webp", "tiff", "bmp", "ppm"))],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_strips_make_the_same_picture_as_the_whole(format, channels, tmp_path: Path):
     image = photo(37, 41, channels)
@@ -256,6 +270,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_large_picture_is_that_of_a_strip(tmp_path: Path):
     """48 million pixels: 192 MB as bytes in Pillow, 576 MB as floats."""
     result = subprocess.run(

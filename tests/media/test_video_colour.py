@@ -36,7 +36,7 @@ def random_planes(bits: int, height: int = 6, width: int = 10) -> list[np.ndarra
 
 @pytest.mark.parametrize("matrix", WEIGHTS)
 @pytest.mark.parametrize("colour_range", ["limited", "full"])
-@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("bits", [8, 10])
 def test_the_formula(matrix, colour_range, bits):
     planes = random_planes(bits)
     tensors = [torch.from_numpy(plane.astype(np.float32)) for plane in planes]
@@ -76,7 +76,7 @@ def test_ycgco_is_the_other_way_round():
     assert torch.allclose(rgb_of_yuv(*numbers, Colour("ycgco", "full")), rgb, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (5, 7), (6, 8)])
+@pytest.mark.parametrize("size", [(1, 2), (5, 7)])
 @pytest.mark.parametrize("shifts", [(0, 0), (1, 1), (0, 1), (1, 0), (0, 2)])
 def test_colour_differences_are_interpolated_where_they_lie(size, shifts):
     """A column at a column of the picture, a row between two rows."""
@@ -145,8 +145,7 @@ def test_a_file_that_does_not(height, width, matrix):
     assert read_video(file).frames[:, 0, -1, -1].tolist() == pytest.approx(expected, abs=2e-6)
 
 
-@pytest.mark.parametrize("bits", [10, 12])
-@pytest.mark.parametrize("layout", ["444", "422", "420"])
+@pytest.mark.parametrize(("bits", "layout"), [(10, "420"), (10, "444"), (12, "422")])
 def test_deep_colours_keep_their_depth(bits, layout):
     rows, columns = {"444": (8, 12), "422": (8, 6), "420": (4, 6)}[layout]
     luma = (np.arange(96).reshape(8, 12) + (1 << (bits - 1))).astype(np.uint16)

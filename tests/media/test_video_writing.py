@@ -44,7 +44,13 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMATS)
+QUICK = ("mp4", "mkv ffv1", "y4m")
+ALL_FORMATS = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FORMATS
+]
+
+
+@pytest.mark.parametrize("name", ALL_FORMATS)
 def test_what_is_written_is_read(name):
     settings, least = FORMATS[name]
     file = written(CLIP, 30000 / 1001 if name != "gif" else 20, format=name.split()[0], **settings)
@@ -59,7 +65,9 @@ def test_what_is_written_is_read(name):
     assert float(bias.max()) < 0.02
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "mp4" else pytest.mark.slow) for n in FORMATS]
+)
 def test_blocks_make_the_same_file_as_the_whole(name):
     settings, _ = FORMATS[name]
     settings = {"format": name.split()[0], **settings}
@@ -72,6 +80,7 @@ def test_blocks_make_the_same_file_as_the_whole(name):
     )
 
 
+@pytest.mark.slow
 def test_colours_are_tagged():
     for settings in ({"format": "mp4"}, {"format": "webm"}, {"format": "mkv"}):
         info = video_info(written(CLIP, **settings))
@@ -99,6 +108,7 @@ def test_levels_survive_without_loss():
     assert torch.equal(grey.frames, levels[:1])
 
 
+@pytest.mark.slow
 def test_a_gif_of_few_colours_loses_nothing():
     colours = torch.tensor(
         [[0, 0, 0], [255, 0, 10], [7, 200, 255], [90, 90, 91]], dtype=torch.uint8
@@ -110,13 +120,17 @@ def test_a_gif_of_few_colours_loses_nothing():
     )
 
 
+@pytest.mark.slow
 def test_grey():
     for name in ("mp4", "webm", "y4m", "gif"):
         video = read_video(written(CLIP[:1], format=name))
         assert psnr(video.frames, CLIP[:1].expand(3, -1, -1, -1)) > 30
 
 
-@pytest.mark.parametrize("name", ["mp4", "mov", "mkv", "webm", "gif"])
+@pytest.mark.parametrize(
+    "name",
+    ["mp4", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gif", "mov", "mkv", "webm"))],
+)
 def test_times_that_vary(name):
     ticks = (0, 3, 4, 9, 10, 17, 30, 31, 50, 52)
     times = FrameTimes(ticks, 40, Fraction(1, 100))
@@ -128,6 +142,7 @@ def test_times_that_vary(name):
         assert found.in_ticks_of(Fraction(1, 100)) == times
 
 
+@pytest.mark.slow
 def test_times_of_a_part_begin_anew():
     times = FrameTimes(tuple(range(50, 60)), 1, Fraction(1, 25))
     file = io.BytesIO()
@@ -136,6 +151,7 @@ def test_times_of_a_part_begin_anew():
     assert [tick * found.time_base for tick in found.ticks] == [Fraction(i, 25) for i in range(10)]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_no_whole_number_of_ticks_does_not_drift():
     file = io.BytesIO()
     with VideoWriter(file, 30, 48, 64, format="mp4", time_base=Fraction(1, 1000)) as writer:
@@ -164,6 +180,7 @@ def test_metadata():
         assert video_info(file).metadata["title"] == "A clip"
 
 
+@pytest.mark.slow
 def test_rate_and_quality_are_obeyed():
     frames = (torch.rand(3, 40, 96, 96) * 2 - 1).mul(0.5).add(clip(40, 96, 96).mul(0.5))
     fine = len(written(frames, format="mp4", encoding=VideoEncoding(crf=10)))
@@ -194,7 +211,14 @@ def test_a_folder_of_pictures(tmp_path: Path):
         write_video(CLIP, io.BytesIO(), 25, format="png")
 
 
-@pytest.mark.parametrize("name", ["mp4", "mkv", "webm", "gif", "y4m", "png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mp4",
+        "png",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mkv", "webm", "gif")),
+    ],
+)
 def test_nothing_is_left_of_what_failed(name, tmp_path: Path):
     target = tmp_path / ("frames" if name == "png" else f"a.{name}")
 
@@ -220,6 +244,7 @@ def test_the_file_appears_when_it_is_complete(tmp_path: Path):
     assert read_video(path).frames.shape[1] == 3
 
 
+@pytest.mark.slow
 def test_no_frame_at_all(tmp_path: Path):
     for name in ("mp4", "webm", "gif"):
         with (
@@ -247,6 +272,8 @@ def test_the_caller_may_use_its_memory_again():
         ({"format": "gif", "encoding": VideoEncoding(crf=4)}, "gif has none to set"),
         ({"format": "mp4", "encoding": VideoEncoding(crf=4, bitrate_bps=9)}, "got both"),
         ({"format": "mp4", "encoding": VideoEncoding(bitrate_bps=0)}, "1 or more, got 0"),
+        ({"format": "mp4", "encoding": VideoEncoding(preset="hasty")}, "got 'hasty' for h264"),
+        ({"format": "webm", "encoding": VideoEncoding(preset="fast")}, "got 'fast' for vp9"),
         ({"format": "mkv", "encoding": VideoEncoding("ffv1", subsampling="4:2:0")}, "none to set"),
         ({"format": "y4m", "audio": Audio(torch.zeros(1, 9), 8000)}, "y4m holds no sound"),
         ({"format": "png", "audio": Audio(torch.zeros(1, 9), 8000)}, "png holds no sound"),
@@ -301,10 +328,10 @@ def packets(file: bytes) -> list[bytes]:
     ("container", "encoding", "target"),
     [
         ("mp4", "aac", "mp4"),
-        ("mp4", "aac", "mkv"),
-        ("mp4", "aac", "mov"),
-        ("webm", "libopus", "webm"),
-        ("webm", "libopus", "mkv"),
+        pytest.param("mp4", "aac", "mkv", marks=pytest.mark.slow),
+        pytest.param("mp4", "aac", "mov", marks=pytest.mark.slow),
+        pytest.param("webm", "libopus", "webm", marks=pytest.mark.slow),
+        pytest.param("webm", "libopus", "mkv", marks=pytest.mark.slow),
     ],
 )
 def test_a_track_is_copied_where_the_container_holds_it(container, encoding, target):
@@ -321,6 +348,7 @@ def test_a_track_is_copied_where_the_container_holds_it(container, encoding, tar
     assert torch.equal(ours.samples[:, :length], theirs.samples[:, :length])
 
 
+@pytest.mark.slow
 def test_a_track_is_encoded_where_it_does_not():
     source = sound_file(sound(2, 24_000), container="mp4", encoding="aac", with_video=True)
     file = written(clip(15), 30, format="webm", audio=AudioTrack(source))
@@ -337,6 +365,7 @@ def assert_alike(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert error < 0.5 * (ours[:, 48:] - theirs[:, :-48]).square().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["mp4", "mkv", "webm"])
 @pytest.mark.parametrize("rate", [48_000, 16_000, 22_050])
 def test_samples_are_encoded(target, rate):
@@ -349,6 +378,7 @@ def test_samples_are_encoded(target, rate):
     assert read_video(file).frames.shape[1] == 15
 
 
+@pytest.mark.slow
 def test_a_part_of_a_track():
     """The sound that is heard from a second on, for a clip that is cut there."""
     quiet, loud = torch.zeros(1, 48_000), 0.5 * torch.sin(torch.arange(48_000.0) / 9)[None]

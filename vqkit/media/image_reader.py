@@ -4,8 +4,10 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -73,6 +75,7 @@ class ImageReader:
         self._name = name_of(source)
         self._channels, self._alpha, self._dtype = channels, alpha, dtype
         self._strips: PngStrips | None = None
+        self._kept: npt.NDArray[Any]
         self._start = 0
         self._is_closed = False
         with ExitStack() as stack:
@@ -145,6 +148,7 @@ class ImageReader:
         """Close the file."""
         if not self._is_closed:
             self._is_closed = True
+            self._strips = None  # and with it a generator that stands within the file
             self._opened.close()
 
     def __enter__(self) -> "ImageReader":
@@ -183,9 +187,9 @@ class ImageReader:
     def _restart(self) -> None:
         self._strips = PngStrips(self._stream, self._header, self._name)
         self._start, self._stop = 0, 0
-        self._kept: np.ndarray = np.zeros((0, self._width, 1), np.uint8)
+        self._kept = np.zeros((0, self._width, 1), np.uint8)
 
-    def _decoded(self, start: int, stop: int) -> np.ndarray:
+    def _decoded(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Samples of these rows, as they are stored."""
         if self._strips is None:
             return self._kept[start:stop]
@@ -211,7 +215,7 @@ class ImageReader:
         )
 
 
-def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
+def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Rows and columns turned as EXIF asks for: another view of the same memory."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)

@@ -41,6 +41,7 @@ class ImageWriter:
         MediaError: the file exists, or it cannot be written.
 
     Example:
+        >>> import io
         >>> file = io.BytesIO()
         >>> with ImageWriter(file, 4, 5) as writer:
         ...     writer.write(torch.zeros(3, 3, 5))

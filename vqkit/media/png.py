@@ -245,7 +245,7 @@ def chunk_of(kind: bytes, data: bytes) -> bytes:
 def unfiltered(
     filters: npt.NDArray[np.uint8],
     filtered: npt.NDArray[np.uint8],
-    above: npt.NDArray[np.uint8] | None = None,
+    row_above: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Undo the row filters (ISO/IEC 15948, 9.2), all rows at once along anti-diagonals.
 
@@ -255,7 +255,7 @@ def unfiltered(
     Args:
         filters: filter type of each row [rows].
         filtered: bytes [rows, columns, bytes per pixel].
-        above: the row above the first one, [columns, bytes per pixel], if there is one.
+        row_above: that above the first one, [columns, bytes per pixel], if there is one.
 
     Returns:
         Bytes of the same shape.
@@ -270,8 +270,8 @@ def unfiltered(
     # one line of pixels, those of an anti-diagonal are `columns` apart.
     canvas = np.zeros((rows + 1, columns + 1, pixel_bytes), np.int16)
     canvas[1:, 1:] = filtered
-    if above is not None:
-        canvas[0, 1:] = above
+    if row_above is not None:
+        canvas[0, 1:] = row_above
     line = canvas.reshape(-1, pixel_bytes)
     kinds = filters[:, None]
     for diagonal in range(rows + columns - 1):

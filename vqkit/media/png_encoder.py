@@ -72,7 +72,7 @@ def _filtered(
     nearest = np.where((to_left <= to_up) & (to_left <= to_corner), left, nearest)
     best = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)
     least = np.full(len(rows), np.iinfo(np.int64).max)
-    for kind, predicted in enumerate((0, left, up, (left + up) >> 1, nearest)):
+    for kind, predicted in enumerate((np.zeros_like(here), left, up, (left + up) >> 1, nearest)):
         residual = ((here - predicted) & 255).astype(np.uint8)
         # Differences are small around 0 and around 256 alike.
         cost = np.minimum(residual, 256 - residual.astype(np.int16)).sum(1, dtype=np.int64)

@@ -27,6 +27,9 @@ Subsampling = Literal["4:2:0", "4:4:4"]
 
 _LOSSY = ("h264", "vp9")
 _CODECS = {"h264": "libx264", "vp9": "libvpx-vp9", "ffv1": "ffv1", "gif": "gif"}
+_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
 _DEFAULT_CRF = {"h264": 18, "vp9": 24}
 _GREATEST_CRF = {"h264": 51, "vp9": 63}
 # ITU-T H.273: BT.709 in all three tables, and limited range.
@@ -39,6 +42,8 @@ class VideoEncoding:
 
     Attributes:
         encoding: ``"h264"``, ``"vp9"``, ``"ffv1"`` (lossless); None takes that of the format.
+        preset: how much time H.264 takes to be small: ``"ultrafast"`` to ``"veryslow"``, those of
+            x264; ``"medium"`` unless told.
         crf: constant quality, 0 (best) to 51 for H.264 (18 unless told) and 63 for VP9 (24).
         bitrate_bps: bits per second on average, instead.
         subsampling: of the colour differences; None takes 4:2:0, and 4:4:4 where H.264 cannot have
@@ -47,6 +52,7 @@ class VideoEncoding:
     """
 
     encoding: str | None = None
+    preset: str | None = None
     crf: int | None = None
     bitrate_bps: int | None = None
     subsampling: Subsampling | None = None
@@ -62,6 +68,11 @@ class VideoEncoding:
         if encoding not in encodings:
             raise ConfigError(
                 f"encoding of the video: expected one of {', '.join(encodings)}, got {encoding!r}."
+            )
+        if self.preset is not None and (encoding != "h264" or self.preset not in _PRESETS):
+            raise ConfigError(
+                f"preset: expected one of {', '.join(_PRESETS)}, for h264 alone, got "
+                f"{self.preset!r} for {encoding}."
             )
         crf = self.crf
         if encoding not in _LOSSY:
@@ -87,7 +98,7 @@ class VideoEncoding:
         wanted = self.subsampling
         if wanted not in (None, "4:2:0", "4:4:4"):
             raise ConfigError(f"subsampling: expected '4:2:0' or '4:4:4', got {wanted!r}.")
-        if encoding in ("ffv1", "gif"):
+        if encoding in ("ffv1", "gif", "png"):
             if wanted is not None:
                 raise ConfigError(f"subsampling: {encoding} has none to set. Leave it out.")
             return None
@@ -224,14 +235,13 @@ class PyAVVideoEncoder:
     def _options(self) -> dict[str, str]:
         encoding = self._encoding
         options = {} if encoding.crf is None else {"crf": str(encoding.crf)}
+        if encoding.preset is not None:
+            options["preset"] = encoding.preset
         if encoding.encoding == "vp9":
             # Quality alone decides where no rate is given; in a tenth of the slowest one's time.
             options |= {"cpu-used": "4", "row-mt": "1"}
             if encoding.bitrate_bps is None:
                 options["b"] = "0"
-        if encoding.encoding == "ffv1":
-            # Checksums of each slice.
-            options |= {"level": "3", "slicecrc": "1"}
         return options
 
     def _format_for(self, num_channels: int) -> str:
@@ -317,7 +327,12 @@ class Y4MEncoder:
 def yuv_planes(frame: Tensor, colour: Colour, *, is_halved: bool) -> list[npt.NDArray[np.uint8]]:
     """Y, Cb, Cr of 8 bits; the differences at half the rows and columns, rounded up, if asked."""
     values = from_levels(frame) if frame.dtype is torch.uint8 else frame.clamp(-1, 1)
-    luma, *differences = yuv_of_rgb(values.expand(3, -1, -1), colour)
+    if len(values) == 1:
+        luma = (values[0] + 1) * (colour.luma_span / 2) + colour.black
+        size = tuple((side + is_halved) // (1 + is_halved) for side in luma.shape)
+        neutral = np.full(size, int(colour.grey), np.uint8)
+        return [luma.round().to(torch.uint8).numpy(), neutral, neutral]
+    luma, *differences = yuv_of_rgb(values, colour)
     if is_halved:
         padding = (0, luma.shape[1] % 2, 0, luma.shape[0] % 2)
         differences = [

@@ -21,6 +21,8 @@ from vqkit.media.video_truncation import num_y4m_frames
 
 __all__ = ["PyAVVideoDecoder", "measured_ticks", "video_tracks"]
 
+# By these, a packet of MP4 or Matroska is one frame that is shown; one of VP8 may be none.
+_FRAME_BY_FRAME = ("h264", "hevc", "av1", "vp9", "mpeg4", "ffv1")
 _NOMINAL_RATE = Fraction(25)
 
 
@@ -127,9 +129,12 @@ class PyAVVideoDecoder:
         """
         begin: int | None = None
         last_ticks = -1
+        promised = None if expects_key else _PromisedFrames(self._track, self._format)
         for packet in self._container.demux(self._track):
             if packet.is_corrupt:
                 raise TrackError("it is damaged: FFmpeg found a corrupt packet")
+            if promised is not None:
+                promised.note(packet)
             if expects_key and packet.is_keyframe and packet.pts is not None:
                 begin, expects_key = packet.pts, False
             for frame in packet.decode():
@@ -138,8 +143,13 @@ class PyAVVideoDecoder:
                 ticks = self._ticks_of(frame, last_ticks)
                 self._check(frame)
                 last_ticks = ticks
+                if promised is not None:
+                    promised.note_frame(frame)
                 lasts = frame.duration if self._format.has_times else 0
                 yield TimedFrame(ticks, lasts or self._step, frame)
+
+        if promised is not None:
+            promised.check()
 
     def _ticks_of(self, frame: Any, last_ticks: int) -> int:
         if not self._format.has_times:
@@ -217,6 +227,50 @@ class PyAVVideoDecoder:
             seconds=None if track.duration is None else float(track.duration * track.time_base),
             num_streams=len(self._container.streams.audio),
         )
+
+
+class _PromisedFrames:
+    """Whether each packet of a track became a frame: decoders leave out what they cannot decode.
+
+    Args:
+        track: the track.
+        video_format: the container; only of some each packet holds just one frame.
+    """
+
+    def __init__(self, track: Any, video_format: VideoFormat):
+        encoding = track.codec_context.codec.canonical_name
+        self._counts = video_format.seeks and encoding in _FRAME_BY_FRAME
+        self._first_pts: int | None = None
+        self._pts: list[int] = []
+        self._num_packets = self._num_frames = 0
+
+    def note(self, packet: Any) -> None:
+        """A packet is about to be decoded."""
+        if packet.size and not packet.is_discard and packet.pts is not None:
+            if self._first_pts is None:
+                self._pts.append(packet.pts)
+            else:
+                self._num_packets += packet.pts >= self._first_pts
+
+    def note_frame(self, frame: Any) -> None:
+        """A frame was decoded."""
+        self._num_frames += 1
+        if self._first_pts is None and frame.pts is not None:
+            self._first_pts = int(frame.pts)
+            # What is shown before the first frame refers to frames that were cut off.
+            self._num_packets = sum(pts >= self._first_pts for pts in self._pts)
+            self._pts.clear()
+
+    def check(self) -> None:
+        """At the end of the file.
+
+        Raises:
+            TrackError: frames are missing.
+        """
+        if self._counts and self._num_frames < self._num_packets:
+            raise TrackError(
+                f"it is damaged: of {self._num_packets} frames {self._num_frames} can be decoded"
+            )
 
 
 def measured_ticks(

@@ -131,13 +131,12 @@ class VideoReader:
     @property
     def times(self) -> FrameTimes:
         """When the frames are shown that were read since the opening or the last seek."""
-        last_ticks = 0
-        if self._last is not None:
-            following = self._queue[0] if self._queue else None
-            last_ticks = (
-                self._last.last_ticks if following is None else following.ticks - self._last.ticks
-            )
-        return FrameTimes(tuple(self._read_ticks), last_ticks, self.info.time_base)
+        return self._times_from(0)
+
+    @property
+    def block_times(self) -> FrameTimes:
+        """When the frames are shown that were read last, by :meth:`read` or as a block."""
+        return self._times_from(self._block_start)
 
     def read(self, num_frames: int) -> Tensor:
         """The next frames; fewer at the end and none behind it.
@@ -152,6 +151,7 @@ class VideoReader:
         if num_frames < 0:
             raise ConfigError(f"num_frames to read: expected 0 or more, got {num_frames}.")
         self._check_open()
+        self._block_start = len(self._read_ticks)
         frames: list[Tensor] = []
         with self._failures_named():
             while len(frames) < num_frames and (frame := self._next()) is not None:
@@ -264,6 +264,14 @@ class VideoReader:
         if self._is_closed:
             raise ConfigError(f"reading {self._name}: the reader is closed. Open another.")
 
+    def _times_from(self, start: int) -> FrameTimes:
+        lasts = 0
+        if self._last is not None:
+            lasts = self._last.last_ticks
+            if self._queue:
+                lasts = self._queue[0].ticks - self._last.ticks
+        return FrameTimes(tuple(self._read_ticks[start:]), lasts, self.info.time_base)
+
     def _ticks(self, seconds: float | Fraction) -> int:
         """The first tick that is not before a time, but for what times are rounded by."""
         return max(0, math.ceil((Fraction(seconds) - _ROUNDING_SECONDS) / self.info.time_base))
@@ -300,7 +308,11 @@ class VideoReader:
     def _restart(self) -> None:
         """Forget what was read before."""
         self._queue: deque[TimedFrame] = deque()
+        self._forget_times()
+
+    def _forget_times(self) -> None:
         self._read_ticks = array("q")
+        self._block_start = 0
         self._last: TimedFrame | None = None
 
     def _go_to(self, ticks: int, *, takes_frame_before: bool = False) -> None:
@@ -317,7 +329,7 @@ class VideoReader:
                 self._reopen()
         elif is_behind:
             self._reopen()
-        self._read_ticks, self._last = array("q"), None
+        self._forget_times()
         place = 1 if takes_frame_before else 0
         while (frame := self._following(place)) is not None and (
             frame.ticks < ticks or (takes_frame_before and frame.ticks == ticks)

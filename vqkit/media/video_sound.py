@@ -1,7 +1,9 @@
 """The sound of a video that is written: packets copied from a file, or samples encoded."""
 
+import io
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
@@ -123,44 +125,44 @@ class _CopiedSound:
 
     def __init__(self, audio: AudioTrack):
         self._name = name_of(audio.source)
-        self._opening = opened(audio.source)
-        try:
-            stream = self._opening.__enter__()
-        except OSError as error:
-            raise self._unreadable(str(error.strerror)) from error
-        self._container: Any = None
-        try:
-            audio_format = identify_audio(stream)
-            if audio_format is None:
-                raise self._unreadable("it is no file of sounds")
-            stream.seek(0)
-            self._container = load_av().open(
-                stream, format=audio_format.demuxer, metadata_errors="replace"
+        with ExitStack() as stack:
+            try:
+                self._begin(stack, audio)
+            except MediaError:
+                raise
+            # Decoders meet hostile bytes with exceptions of every kind.
+            except Exception as error:
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                raise self._unreadable(reason) from error
+            self._opened = stack.pop_all()
+
+    def _begin(self, stack: ExitStack, audio: AudioTrack) -> None:
+        stream = stack.enter_context(opened(audio.source))
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read())
+        audio_format = identify_audio(stream)
+        if audio_format is None:
+            raise self._unreadable("it is no file of sounds")
+        stream.seek(0)
+        self._container = stack.enter_context(
+            load_av().open(stream, format=audio_format.demuxer, metadata_errors="replace")
+        )
+        tracks = self._container.streams.audio
+        if audio.audio_stream >= len(tracks):
+            raise self._unreadable(
+                f"expected audio_stream below {len(tracks)}, got {audio.audio_stream}"
             )
-            tracks = self._container.streams.audio
-            if audio.audio_stream >= len(tracks):
-                raise self._unreadable(
-                    f"expected audio_stream below {len(tracks)}, got {audio.audio_stream}"
-                )
-            self._source = tracks[audio.audio_stream]
-            context = self._source.codec_context
-            self.encoding = "" if context is None else context.codec.canonical_name
-            origin = self._origin() + Fraction(audio.start_seconds)
-            start = self._source.start_time
-            self.delay = Fraction(0) if start is None else start * self._source.time_base - origin
-            self._shift = round(origin / self._source.time_base)
-            length = (
-                None
-                if audio.stop_seconds is None
-                else (Fraction(audio.stop_seconds) - Fraction(audio.start_seconds))
-            )
-            self._end = None if length is None else round(length / self._source.time_base)
-        except MediaError:
-            self.close()
-            raise
-        except Exception as error:
-            self.close()
-            raise self._unreadable(str(error) or type(error).__name__) from error
+        self._source = tracks[audio.audio_stream]
+        context = self._source.codec_context
+        self.encoding = "" if context is None else context.codec.canonical_name
+        begin = Fraction(audio.start_seconds)
+        origin = self._origin() + begin
+        start = self._source.start_time
+        self.delay = Fraction(0) if start is None else start * self._source.time_base - origin
+        self._shift = round(origin / self._source.time_base)
+        self._end: int | None = None
+        if audio.stop_seconds is not None:
+            self._end = round((Fraction(audio.stop_seconds) - begin) / self._source.time_base)
 
     def begin(self, container: Any) -> None:
         """See :class:`Soundtrack`."""
@@ -181,10 +183,7 @@ class _CopiedSound:
 
     def close(self) -> None:
         """See :class:`Soundtrack`."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-        self._opening.__exit__(None, None, None)
+        self._opened.close()
 
     def _origin(self) -> Fraction:
         """When the video beside it begins."""

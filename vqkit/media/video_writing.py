@@ -108,6 +108,7 @@ class VideoWriter:
         MissingExtraError: the package av is not installed.
 
     Example:
+        >>> import io
         >>> file = io.BytesIO()
         >>> with VideoWriter(file, 25, 48, 64, format="webm") as writer:
         ...     for _ in range(3):
@@ -323,6 +324,7 @@ def write_video(
         MissingExtraError: the package av is not installed.
 
     Example:
+        >>> import io
         >>> file = io.BytesIO()
         >>> write_video(torch.zeros(1, 5, 20, 30), file, 12.5, format="y4m")
         >>> file.getvalue()[:30]
