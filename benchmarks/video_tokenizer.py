@@ -18,7 +18,8 @@ from torch import Tensor
 from benchmarks.environment import as_markdown, describe_environment, write_results
 from benchmarks.measuring import take_turns
 from vqkit.nets import SteppedStream, open_stream
-from vqkit.tokenizers.converters import VidTokParts, vidtok_from_diffusers
+from vqkit.tokenizers import Tokenizer
+from vqkit.tokenizers.converters import vidtok_from_diffusers
 
 CODEBOOK_SIZE, DIM = 8**6, 6
 
@@ -67,8 +68,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         codebook_size=CODEBOOK_SIZE,
     ).eval()
     parts = vidtok_from_diffusers(model.config, model.state_dict())
-    encoder, quantizer, decoder = (part.to(arguments.device) for part in parts)
-    parts = VidTokParts(encoder, quantizer, decoder)
+    parts.to(arguments.device)
     model = model.to(arguments.device)
     clip = torch.rand(1, 3, arguments.frames, arguments.side, arguments.side) * 2 - 1
     clip = clip.to(arguments.device)
@@ -96,21 +96,21 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def encoded(parts: VidTokParts, clip: Tensor) -> Tensor:
+def encoded(parts: Tokenizer, clip: Tensor) -> Tensor:
     return parts.quantizer.encode(parts.encoder(clip).movedim(1, -1))
 
 
-def encoded_in_steps(parts: VidTokParts, clip: Tensor) -> Tensor:
+def encoded_in_steps(parts: Tokenizer, clip: Tensor) -> Tensor:
     stream = SteppedStream(open_stream(parts.encoder), step=parts.encoder.stride[0], first=1)
     latent = torch.cat([stream.push(clip), stream.finish()], dim=2)
     return parts.quantizer.encode(latent.movedim(1, -1))
 
 
-def decoded(parts: VidTokParts, indices: Tensor) -> Tensor:
+def decoded(parts: Tokenizer, indices: Tensor) -> Tensor:
     return parts.decoder(parts.quantizer.decode(indices).movedim(-1, 1))
 
 
-def decoded_in_steps(parts: VidTokParts, indices: Tensor) -> Tensor:
+def decoded_in_steps(parts: Tokenizer, indices: Tensor) -> Tensor:
     stream = SteppedStream(open_stream(parts.decoder), step=1)
     quantized = parts.quantizer.decode(indices).movedim(-1, 1)
     return torch.cat([stream.push(quantized), stream.finish()], dim=2)

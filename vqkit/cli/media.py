@@ -65,7 +65,7 @@ class Media:
     num_tracks: int = 1
 
     @property
-    def rate(self) -> "dict[str, int | Fraction]":
+    def rate(self) -> dict[str, Any]:
         """What the tokenizer is told of it."""
         rates = {"sample_rate_hz": self.sample_rate_hz, "frame_rate": self.frame_rate}
         return {name: rate for name, rate in rates.items() if rate is not None}

@@ -7,11 +7,13 @@ from diffusers import AutoencoderVidTok
 from vqkit.errors import ConfigError
 from vqkit.nets import SteppedStream, VidTokDecoder, VidTokEncoder, open_stream
 from vqkit.quantizers import FSQ
+from vqkit.tokenizers import Tokenizer, VideoFrontend
 from vqkit.tokenizers.converters import (
-    VidTokParts,
+    read_foreign,
     vidtok_from_diffusers,
     vidtok_from_original,
     vidtok_to_diffusers,
+    write_diffusers,
 )
 
 # Time and space factor, and the levels behind which they are made.
@@ -56,6 +58,10 @@ def clip(num_frames, side=16):
     return (0.5 * noise * torch.linspace(0.2, 1, num_frames)[:, None, None]).clamp(-1, 1)
 
 
+def parts(tokenizer):
+    return tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder
+
+
 def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -64,7 +70,7 @@ def close(ours, theirs):
 @torch.no_grad()
 def test_seventeen_frames(kind, causal):
     model = peer(kind, causal)
-    encoder, quantizer, decoder = vidtok_from_diffusers(model.config, model.state_dict())
+    encoder, quantizer, decoder = parts(vidtok_from_diffusers(model.config, model.state_dict()))
     time = encoder.stride[0]
     assert f"{time}x{encoder.stride[1]}x{encoder.stride[2]}" == kind
     assert encoder.stride == decoder.stride
@@ -96,7 +102,7 @@ def test_one_frame_and_frames_that_do_not_divide():
     Of 4 k frames it repeats the last one five times and not once.
     """
     model = peer("4x8x8", True)
-    encoder, quantizer, decoder = vidtok_from_diffusers(model.config, model.state_dict())
+    encoder, quantizer, decoder = parts(vidtok_from_diffusers(model.config, model.state_dict()))
     for num_frames in (1, 6):
         x = clip(num_frames)
         whole = torch.cat([x] + [x[:, :, -1:]] * ((1 - num_frames) % 4), dim=2)
@@ -108,18 +114,18 @@ def test_one_frame_and_frames_that_do_not_divide():
 @torch.no_grad()
 def test_pieces_give_what_the_model_gives_of_the_whole():
     model = peer("4x8x8", True)
-    encoder, quantizer, decoder = vidtok_from_diffusers(model.config, model.state_dict())
+    encoder, quantizer, decoder = parts(vidtok_from_diffusers(model.config, model.state_dict()))
     x = clip(21)
     padded = torch.cat([x[:, :, :1]] * 3 + [x], dim=2)
     codes, indices = model.encode(padded)
     stream = SteppedStream(open_stream(encoder), step=4, first=1)
-    parts = [*(stream.push(piece) for piece in x.split(5, dim=2)), stream.finish()]
+    pieces = [*(stream.push(piece) for piece in x.split(5, dim=2)), stream.finish()]
     assert torch.equal(
-        quantizer.encode(torch.cat(parts, dim=2).movedim(1, -1))[..., 0], indices.long()
+        quantizer.encode(torch.cat(pieces, dim=2).movedim(1, -1))[..., 0], indices.long()
     )
     stream = open_stream(decoder)
-    parts = [*(stream.push(piece) for piece in codes.split(2, dim=2)), stream.finish()]
-    close(torch.cat(parts, dim=2), model.decode(codes))
+    pieces = [*(stream.push(piece) for piece in codes.split(2, dim=2)), stream.finish()]
+    close(torch.cat(pieces, dim=2), model.decode(codes))
 
 
 @pytest.mark.parametrize(("kind", "causal"), CASES)
@@ -143,7 +149,7 @@ def test_a_file_of_the_release():
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     state |= {"loss.discriminator.main.0.weight": torch.zeros(1)}
     state |= {"regularization._levels": torch.tensor([8, 8, 8])}
-    encoder, _, decoder = vidtok_from_original(state)
+    encoder, _, decoder = parts(vidtok_from_original(state))
     expected = vidtok_from_diffusers(model.config, model.state_dict())
     for ours, theirs in ((encoder, expected.encoder), (decoder, expected.decoder)):
         for name, value in theirs.state_dict().items():
@@ -176,7 +182,24 @@ def test_networks_that_diffusers_lacks_are_refused():
     sizes = {"dim": 3, "base_width": 4, "multipliers": (1, 1, 1), "num_res_blocks": 1}
     encoder, decoder = VidTokEncoder(**sizes), VidTokDecoder(**sizes)
     with pytest.raises(ConfigError, match="8 levels"):
-        vidtok_to_diffusers(VidTokParts(encoder, FSQ([8, 8, 5]), decoder))
+        vidtok_to_diffusers(Tokenizer(VideoFrontend(), encoder, FSQ([8, 8, 5]), decoder))
     more = VidTokDecoder(**sizes | {"num_res_blocks": 2})
     with pytest.raises(ConfigError, match="num_res_blocks"):
-        vidtok_to_diffusers(VidTokParts(encoder, FSQ([8, 8, 8]), more))
+        vidtok_to_diffusers(Tokenizer(VideoFrontend(), encoder, FSQ([8, 8, 8]), more))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_folder_of_diffusers_is_a_tokenizer_of_clips(tmp_path, causal):
+    model = peer("4x8x8", causal)
+    model.save_pretrained(tmp_path / "theirs")
+    tokenizer = read_foreign(tmp_path / "theirs")
+    media = clip(17 if causal else 16)
+    padded = torch.cat([media[:, :, :1]] * 3 + [media], dim=2) if causal else media
+    tokens = tokenizer.encode([media[0]])
+    with torch.no_grad():
+        _, indices = model.encode(padded)
+    assert torch.equal(tokens.indices[..., 0], indices.long())
+    write_diffusers(tokenizer, tmp_path / "ours")
+    again = AutoencoderVidTok.from_pretrained(tmp_path / "ours").eval()
+    with torch.no_grad():
+        assert torch.equal(again.encode(padded)[1], indices)

@@ -39,7 +39,6 @@ from vqkit.tokenizers.converters.speechtokenizer import (
 )
 from vqkit.tokenizers.converters.titok import titok_from_original, titok_to_original
 from vqkit.tokenizers.converters.vidtok import (
-    VidTokParts,
     vidtok_from_diffusers,
     vidtok_from_original,
     vidtok_to_diffusers,
@@ -60,7 +59,6 @@ from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
 
 __all__ = [
     "ImageChoice",
-    "VidTokParts",
     "VocosChoice",
     "audiocraft_from_original",
     "dac_from_original",

@@ -38,6 +38,11 @@ from vqkit.tokenizers.converters.mimi import (
 )
 from vqkit.tokenizers.converters.speechtokenizer import speechtokenizer_from_original
 from vqkit.tokenizers.converters.state import State
+from vqkit.tokenizers.converters.vidtok import (
+    vidtok_from_diffusers,
+    vidtok_from_original,
+    vidtok_to_diffusers,
+)
 from vqkit.tokenizers.converters.vocos import vocos_from_original
 from vqkit.tokenizers.converters.wavtokenizer import wavtokenizer_from_original
 from vqkit.tokenizers.converters.xcodec import xcodec_from_transformers
@@ -59,6 +64,7 @@ _WEIGHTS = (
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
 )
+_OF_DIFFUSERS = ("VQModel", "AutoencoderVidTok")
 _TO_TRANSFORMERS = {
     "SEANetEncoder": encodec_to_transformers,
     "DACEncoder": dac_to_transformers,
@@ -89,7 +95,8 @@ def read_foreign(
     (``.safetensors``), of WavTokenizer (``.ckpt``), of Vocos (``.bin``) or of SpeechTokenizer
     (``.pt``, with its ``config.json`` beside it). Of images a folder of diffusers (``VQModel``) or
     of 1d-tokenizer (TiTok), or a file of taming-transformers, latent-diffusion, LlamaGen,
-    Open-MAGVIT2 or IBQ (``.ckpt``, ``.pt``, ``.safetensors``). Pickled files are read by torch's
+    Open-MAGVIT2 or IBQ (``.ckpt``, ``.pt``, ``.safetensors``). Of video a folder of diffusers
+    (``AutoencoderVidTok``) or a file of VidTok (``.ckpt``). Pickled files are read by torch's
     reader of weights alone, which runs nothing.
 
     Args:
@@ -131,12 +138,13 @@ def write_transformers(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def write_diffusers(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a folder that diffusers' ``VQModel.from_pretrained`` loads.
+    """Write a folder that diffusers loads: a ``VQModel``, or an ``AutoencoderVidTok``.
 
     Raises:
-        ConfigError: A tokenizer that is no ``VQModel``.
+        ConfigError: A tokenizer that is neither.
     """
-    config, state = vqmodel_to_diffusers(tokenizer)
+    is_clip = tokenizer.frontend.modality == "video"
+    config, state = (vidtok_to_diffusers if is_clip else vqmodel_to_diffusers)(tokenizer)
     _write(folder, "diffusion_pytorch_model.safetensors", config, state)
 
 
@@ -156,14 +164,18 @@ def _from_folder(path: Path) -> Tokenizer:
     kind = config.get("model_type")
     if kind in _FROM_TRANSFORMERS:
         return _FROM_TRANSFORMERS[kind](config, _safetensors(path / WEIGHTS_FILE))
-    if config.get("_class_name") == "VQModel" or is_titok(config):
+    kind = kind or config.get("_class_name")
+    if kind in _OF_DIFFUSERS or is_titok(config):
         names = [name for name in _WEIGHTS if (path / name).exists()]
         if not names:
             raise ConfigError(f"Model {path}: expected one of {', '.join(_WEIGHTS)}, found none.")
-        return from_image_folder(config, network_state(_weights(path / names[0])))
+        state = network_state(_weights(path / names[0]))
+        if kind == "AutoencoderVidTok":
+            return vidtok_from_diffusers(config, state)
+        return from_image_folder(config, state)
     raise ConfigError(
         f"Model {path}: expected model_type {sorted(_FROM_TRANSFORMERS)} in {CONFIG_FILE}, a "
-        f"VQModel of diffusers or a TiTok, got {kind or config.get('_class_name')!r}."
+        f"{' or '.join(_OF_DIFFUSERS)} of diffusers or a TiTok, got {kind!r}."
     )
 
 
@@ -218,6 +230,8 @@ def _of_state(state: State, path: Path, vocos: VocosChoice) -> Tokenizer:
     def has(pattern: str) -> bool:
         return any(re.match(pattern, name) for name in state)
 
+    if has(r"(model\.)?encoder\.down_temporal\."):
+        return vidtok_from_original(state)
     if has(r"backbone\.pos_net\."):
         return wavtokenizer_from_original(state)
     if has(r"backbone\."):
@@ -230,7 +244,8 @@ def _of_state(state: State, path: Path, vocos: VocosChoice) -> Tokenizer:
         return encodec_from_original(state)
     raise ConfigError(
         f"Model {path}: expected weights of EnCodec, DAC, Mimi, WavTokenizer, Vocos or "
-        "SpeechTokenizer, or of VQGAN, LlamaGen, Open-MAGVIT2, IBQ or TiTok, got names below "
+        "SpeechTokenizer, of VQGAN, LlamaGen, Open-MAGVIT2, IBQ or TiTok, or of VidTok, got names "
+        "below "
         f"{sorted({name.split('.')[0] for name in state})[:8]}."
     )
 

@@ -1,4 +1,4 @@
-"""VidTok, of its release and of diffusers <-> the networks and the quantizer of vqkit.
+"""VidTok, of its release and of diffusers <-> tokenizers of vqkit.
 
 Both name the layers alike and differ from vqkit in shapes: there, convolutions over a frame and
 over a pixel's course have two and one axes, and a causal one stands inside of a layer that pads.
@@ -6,7 +6,7 @@ over a pixel's course have two and one axes, and a causal one stands inside of a
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,11 +14,14 @@ from vqkit.errors import ConfigError
 from vqkit.nets import VidTokDecoder, VidTokEncoder
 from vqkit.quantizers import FSQ
 from vqkit.tokenizers.converters.state import State, below, load, renamed
+from vqkit.tokenizers.tokenizer import Tokenizer
+from vqkit.tokenizers.video_frontend import VideoFrontend
 
-__all__ = ["VidTokParts", "vidtok_from_diffusers", "vidtok_from_original", "vidtok_to_diffusers"]
+__all__ = ["vidtok_from_diffusers", "vidtok_from_original", "vidtok_to_diffusers"]
 
 # All releases with tokens round every dimension to eight levels.
 _LEVELS = 8
+_NAME = "video/vidtok"
 _CONSTANTS = {"_levels", "_basis", "implicit_codebook", "zero"}
 _RULES = (
     (r"\.(norm\w*)\.norm\.(weight|bias)$", r".\1.\2"),
@@ -32,16 +35,8 @@ _OF_COURSES = re.compile(r"_temporal\.\d+\.block\.")
 _STEP_IN_TIME = re.compile(r"(_temporal\.\d+\.(?:down|up)sample)\.(weight|bias)$")
 
 
-class VidTokParts(NamedTuple):
-    """What a tokenizer is made of besides its frontend."""
-
-    encoder: VidTokEncoder
-    quantizer: FSQ
-    decoder: VidTokDecoder
-
-
-def vidtok_from_diffusers(config: Mapping[str, Any], state: State) -> VidTokParts:
-    """The networks of an ``AutoencoderVidTok``.
+def vidtok_from_diffusers(config: Mapping[str, Any], state: State) -> Tokenizer:
+    """The tokenizer of an ``AutoencoderVidTok``.
 
     Args:
         config: What stands in its ``config.json``.
@@ -55,17 +50,17 @@ def vidtok_from_diffusers(config: Mapping[str, Any], state: State) -> VidTokPart
             f"VidTok: expected regularizer 'fsq', which makes tokens, got "
             f"{config.get('regularizer')!r}."
         )
-    parts = vidtok_from_original(state)
-    if parts.encoder.causal != config.get("is_causal", True):
+    tokenizer = vidtok_from_original(state)
+    if tokenizer.frontend.first_frame_alone != config.get("is_causal", True):
         raise ConfigError(
             f"VidTok: expected weights that agree with is_causal {config.get('is_causal', True)}, "
             "got those of the other kind."
         )
-    return parts
+    return tokenizer
 
 
-def vidtok_from_original(state: State) -> VidTokParts:
-    """The networks of the weights of VidTok's release, a file of Lightning.
+def vidtok_from_original(state: State) -> Tokenizer:
+    """The tokenizer of the weights of VidTok's release, a file of Lightning.
 
     Sizes are those of the weights. Losses and discriminators that stand beside are left out.
 
@@ -101,16 +96,22 @@ def vidtok_from_original(state: State) -> VidTokParts:
         )
     load(encoder, _in_shape(encoder_state, encoder), "VidTok's encoder")
     load(decoder, _in_shape(decoder_state, decoder), "VidTok's decoder")
-    return VidTokParts(encoder.eval(), FSQ([_LEVELS] * encoder.dim), decoder.eval())
+    frontend = VideoFrontend(encoder.in_channels, first_frame_alone=causal)
+    return Tokenizer(frontend, encoder, FSQ([_LEVELS] * encoder.dim), decoder, _NAME).eval()
 
 
-def vidtok_to_diffusers(parts: VidTokParts) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def vidtok_to_diffusers(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The inverse: ``config.json`` and the state dict of an ``AutoencoderVidTok``.
 
     Raises:
         ConfigError: Networks or levels that it does not have.
     """
-    encoder, quantizer, decoder = parts
+    encoder, quantizer, decoder = tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder
+    if not (isinstance(encoder, VidTokEncoder) and isinstance(decoder, VidTokDecoder)):
+        raise ConfigError(
+            f"VidTok for diffusers: expected its networks, got {type(encoder).__name__} and "
+            f"{type(decoder).__name__}."
+        )
     alike = ("dim", "base_width", "multipliers", "num_res_blocks", "causal", "dropout")
     different = [name for name in alike if getattr(encoder, name) != getattr(decoder, name)]
     if different or {encoder.norm, decoder.norm} != {"layer"}:
