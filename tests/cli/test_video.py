@@ -50,7 +50,8 @@ def test_there_and_back(run: Run, model: Path, tmp_path: Path) -> None:
 
     assert run("decode", tokens, "-r", "-m", model, "--output-dir", back).status == 0
     film = video_info(back / "film.mp4")
-    assert (film.num_frames, film.height, film.width) == (11, 24, 40)
+    assert (film.height, film.width) == (24, 40)
+    assert read_video(back / "film.mp4").frames.shape[1] == 11
     assert film.frame_rate == Fraction(30_000, 1001)
     still = read_video(back / "inner" / "still.mp4")
     assert still.frames.shape == (3, 1, 17, 9)

@@ -338,7 +338,8 @@ def refuse_media_name(output: str | None) -> None:
     from vqkit.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(output or "").suffix.lower()
-    kinds = (("picture", IMAGE_SUFFIXES), ("sound", AUDIO_SUFFIXES), ("video", VIDEO_SUFFIXES))
+    # Files of video may hold sound alone, and are known by it too.
+    kinds = (("picture", IMAGE_SUFFIXES), ("video", VIDEO_SUFFIXES), ("sound", AUDIO_SUFFIXES))
     for what, suffixes in kinds:
         if suffix in suffixes:
             raise UsageError(
