@@ -203,6 +203,7 @@ class TestPrintable:
         assert printable("ä日\n🙂ß", 20) == "ä???ß"
 
 
+@pytest.mark.slow
 def test_scale_of_photographs_in_the_grid():
     report = evaluate(BlockMeans(), pictures(4, height=512, width=768), dataset="photos")
     longest = max(picture.original.shape[1] for picture in report.pictures)

@@ -29,6 +29,7 @@ def test_hugging_face_model(tmp_path):
     assert (tmp_path / "digits.png").exists()
 
 
+@pytest.mark.slow
 def test_audio_model(tmp_path):
     figures = run("audio_model", tmp_path, 5)
     assert list(figures) == [f"snr_db_{n}" for n in (1, 2, 3, 4)]

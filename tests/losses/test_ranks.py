@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
@@ -28,6 +29,7 @@ def worker(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path):
     multiprocessing.spawn(worker, args=(str(tmp_path),), nprocs=2)
     expected = measure(slice(0, 4))

@@ -88,6 +88,7 @@ def test_searches_in_every_mode(mode: type) -> None:
         assert torch.equal(index, torch.cdist(z.double(), codes.double()).argmin(1))
 
 
+@pytest.mark.slow
 def test_a_process_that_was_forked_before_the_first_use() -> None:
     code = (
         "import os, torch\n"

@@ -13,11 +13,14 @@ import pytest
 UPDATED_BY_DATA = frozenset(
     {
         "dual_vq",
+        "encodec",
         "grouped_residual_vq",
         "grouped_vq",
+        "mimi",
         "multiscale_vq",
         "opq",
         "residual_vq",
+        "residual_vq_affine",
         "split_residual_vq",
         "vq_affine",
         "vq_anchors",

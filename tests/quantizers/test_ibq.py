@@ -111,6 +111,7 @@ def work(rank: int, join: Join) -> list:
     return [state_of(layer, items) for layer in make()]
 
 
+@pytest.mark.slow
 def test_trap_5_two_ranks_count_as_one_and_share_the_entropy():
     whole = [state_of(layer, slice(None)) for layer in make()]
     for result in run_ranks(work):

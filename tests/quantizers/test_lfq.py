@@ -188,6 +188,7 @@ def ranks_work(rank: int, join: Join) -> list:
     return [same, parts, empty]
 
 
+@pytest.mark.slow
 def test_trap_5_batch_entropy_of_two_ranks_is_that_of_one():
     """Equal data on two ranks gave 2.07 nats instead of 3.44."""
     results = run_ranks(ranks_work)

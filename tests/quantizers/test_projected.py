@@ -224,6 +224,7 @@ def work(rank: int, join: Join) -> list[Tensor]:
     return train(slice(0, 4) if rank == 0 else slice(4, 8))
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_codes_of_one():
     first, second = run_ranks(work)
     for one, other, whole in zip(first, second, train(slice(None)), strict=True):

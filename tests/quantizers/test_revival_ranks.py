@@ -61,6 +61,7 @@ def ranks() -> list[dict]:
     return run_ranks(work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_give_the_codebook_of_one_and_agree_bit_for_bit(ranks, name):
     whole = train(name, slice(None))

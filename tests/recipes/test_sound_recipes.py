@@ -50,9 +50,9 @@ AT_ONCE = [
 SHRUNK = {
     "audio/quickstart": [*SMALL_SEANET, *SMALL_VOCOS, "data.train.num_sounds=2",
                          "data.validation.num_sounds=1", "quantizer.inner.inner.codebook_size=16"],
-    "audio/encodec-small": [*SMALL_SEANET, "quantizer.inner.inner.codebook_size=16",
-                            "discriminator.width=2", *AT_ONCE],
-    "audio/wavtokenizer-small": [*SMALL_SEANET, *SMALL_BOOK, *SMALL_VOCOS, *AT_ONCE,
+    "audio/encodec-small": [*SMALL_SEANET, *SMALL_BOOK, "discriminator.width=2", *AT_ONCE],
+    "audio/wavtokenizer-small": [*SMALL_SEANET, "quantizer.codebook_size=16", *SMALL_VOCOS,
+                                 *AT_ONCE,
                                  "discriminator.parts.periods.width=1",
                                  "discriminator.parts.resolutions.width=2"],
     "audio/encodec-24k": [*SMALL_SEANET, *SMALL_BOOK, "discriminator.width=2",

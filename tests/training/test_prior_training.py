@@ -66,6 +66,7 @@ def test_grids_of_several_ranks_are_refused(grids: list[torch.Tensor]) -> None:
         TokenCrops(grids, LEVELS, seed=0)
 
 
+@pytest.mark.slow
 def test_a_prior_learns_and_fills_in() -> None:
     spec = PriorSpec("tokens", 2, (8, 8), "0" * 32)
     prior = train_prior(

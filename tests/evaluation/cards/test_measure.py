@@ -88,6 +88,7 @@ def test_costs():
     assert cost.quantizer == "fsq"
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_peak():
     """In a process of its own: in an old one, what is freed meanwhile hides what is taken."""
     program = (

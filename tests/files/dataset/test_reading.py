@@ -180,7 +180,7 @@ def test_goes_on_exactly_where_it_stopped(folder: Path) -> None:
         assert keys_of(fresh) == whole
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_loader_goes_on_exactly(folder: Path, num_workers: int) -> None:
     write_dataset(Storage.at(folder), sizes=(20, 13), tokens=(1, 1))
 

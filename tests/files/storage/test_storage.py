@@ -95,6 +95,7 @@ def create_many(locations: list[str], number: int, start: Any, results: Any) -> 
     results.put((number, won))
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_wins(tmp_path: Path, bucket: str) -> None:
     places = [str(tmp_path), bucket]
     context = multiprocessing.get_context("spawn")
