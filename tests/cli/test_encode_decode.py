@@ -267,7 +267,7 @@ def test_unexpected_errors_are_one_line_unless_debugging(
     def fail(*arguments: object, **settings: object) -> object:
         raise RuntimeError("first line\nsecond line \x1b[2J")
 
-    monkeypatch.setattr(vqkit.media, "read_image", fail)
+    monkeypatch.setattr(vqkit.media, "ImageReader", fail)
     options = ("-m", model, "--trust", "tests", "-o", tmp_path / "a.vqt", "-q")
     ran = run("encode", photos / "a.png", *options)
     assert ran.status == 1

@@ -276,6 +276,5 @@ def test_misuse_is_named() -> None:
     with pytest.raises(ShapeError, match="1 channels as before"):
         tokenizer.encode_pieces([torch.zeros(1, 5), torch.zeros(2, 5)])
     images = Tokenizer(ImageFrontend(), FastEncoder(dim=3), FSQ([4, 4, 4]), FastDecoder(dim=3))
-    for work in (images.stream, lambda: images.encode_pieces([torch.zeros(3, 8, 8)])):
-        with pytest.raises(StreamingError, match="of sounds, got one of image"):
-            work()
+    with pytest.raises(StreamingError, match="of sounds, got one of image"):
+        images.stream()
