@@ -181,7 +181,8 @@ class Tokenizer(PretrainedModel):
                 sizes, in [-1, 1].
             batched: Encode items together, which is faster: sounds of similar length where the
                 encoder takes lengths, otherwise items of equal padded size. Kernels chosen by the
-                shape may move a latent by a rounding error and its token to a neighbour.
+                shape may move a latent by a rounding error and its token to a neighbour. On a CPU
+                several threads call the networks at once, which must keep nothing of a call.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
             chunk_seconds: Longer sounds are encoded in chunks of this length, in memory that does
                 not grow with the sound, if the encoder can; its state goes from chunk to chunk.
