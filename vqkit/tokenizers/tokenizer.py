@@ -189,7 +189,8 @@ class Tokenizer(PretrainedModel):
                 sizes, in [-1, 1].
             batched: Encode items together, which is faster: sounds of similar length where the
                 encoder takes lengths, pictures of equal padded size. Kernels chosen by the shape
-                may move a latent by a rounding error and its token to a neighbour.
+                may move a latent by a rounding error and its token to a neighbour. On a CPU
+                several threads call the networks at once, which must keep nothing of a call.
             sample_rate_hz: Rate of sounds, if it is not the model's; they are resampled.
             frame_rate: Frames per second of clips, which tokens keep; None where it is not known.
             chunk_seconds: Longer sounds are encoded in chunks of this length, in memory that does
