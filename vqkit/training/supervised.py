@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class SupervisedTraining(ResumableModule):
         log_every: Steps between entries of the log.
 
     Raises:
-        ConfigError: A count below 1, or weights that do not fit.
+        ConfigError: A count below 1, or weights or a stage that do not fit.
     """
 
     num_steps: Tensor
@@ -65,6 +66,7 @@ class SupervisedTraining(ResumableModule):
         if whisper_weights is not None:
             state = read_whisper_encoder(Path(whisper_weights))
             load_whisper_encoder(recogniser.encoder, recogniser.decoder.context, state)
+        optimization.stage.begin(recogniser)
         self.automatic_optimization = False
         self.recogniser = recogniser
         self.optimization = optimization
@@ -97,6 +99,12 @@ class SupervisedTraining(ResumableModule):
     def step(self) -> int:
         """Steps done."""
         return int(self.num_steps)
+
+    def train(self, mode: bool = True) -> Self:
+        """Train all but what is frozen."""
+        super().train(mode)
+        self.optimization.stage.keep(self.recogniser)
+        return self
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer."""
