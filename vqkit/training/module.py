@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -139,11 +138,17 @@ class TokenizerTraining(ResumableModule):
         """Generator steps done."""
         return int(self.num_steps)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "TokenizerTraining":
         """Train all but what is frozen."""
         super().train(mode)
         self.optimization.stage.keep(self.tokenizer)
         return self
+
+    def on_train_start(self) -> None:
+        """Begin with the frozen parts in evaluation."""
+        super().on_train_start()
+        # Not at construction: of parts in evaluation before this Lightning warns.
+        self.optimization.stage.keep(self.tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""

@@ -71,10 +71,9 @@ class Stage:
                 f"Stage: expected parameters that are not frozen, got none beside "
                 f"{', '.join(self.frozen)}."
             )
-        self.keep(model)
 
     def keep(self, model: nn.Module) -> None:
-        """Put the frozen parts back into evaluation, after ``model.train()``.
+        """Put the frozen parts into evaluation, when training starts and after ``model.train()``.
 
         Raises:
             ConfigError: A part that is not there.

@@ -18,7 +18,7 @@ from vqkit.nets import (
     inflated_decoder,
     inflated_encoder,
 )
-from vqkit.tokenizers import Tokenizer
+from vqkit.tokenizers import Tokenizer, folder
 
 __all__ = ["EarlierRun", "InflatedImages", "Start"]
 
@@ -46,10 +46,9 @@ class EarlierRun(Start):
     """The weights that an earlier run ended with.
 
     Attributes:
-        path: Folder of the run, its ``model`` folder, any model folder or id of one on the hub: the
-            tokenizer as it was exported, beside which an adversary begins anew. Or a checkpoint
-            (``.ckpt``) of the run: the tokenizer, by the average of its weights if there is one,
-            and the adversary if both have one.
+        path: Folder of the run, or any model folder: the tokenizer as it was exported, beside which
+            an adversary begins anew. Or a checkpoint (``.ckpt``) of the run: the tokenizer, by the
+            average of its weights if there is one, and the adversary if both have one.
     """
 
     path: str | os.PathLike[str]
@@ -68,8 +67,9 @@ class EarlierRun(Start):
             if adversary is not None and (judged := _below(state, _ADVERSARY)):
                 _fill(adversary, judged, path)
             return
-        folder = path / _MODEL if (path / _MODEL).is_dir() else self.path
-        _fill(model, Tokenizer.from_pretrained(folder).state_dict(), path)
+        # Weights alone: what is configured here needs nobody's trust.
+        stored = folder.read(path / _MODEL if (path / _MODEL).is_dir() else path)
+        _fill(model, stored.state, stored.path)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -100,11 +99,17 @@ class SupervisedTraining(ResumableModule):
         """Steps done."""
         return int(self.num_steps)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "SupervisedTraining":
         """Train all but what is frozen."""
         super().train(mode)
         self.optimization.stage.keep(self.recogniser)
         return self
+
+    def on_train_start(self) -> None:
+        """Begin with the frozen parts in evaluation."""
+        super().on_train_start()
+        # Not at construction: of parts in evaluation before this Lightning warns.
+        self.optimization.stage.keep(self.recogniser)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer."""
