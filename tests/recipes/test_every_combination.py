@@ -4,6 +4,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
+from torch.utils.data import DataLoader
 
 from tests.recipes.test_configurations import choices, composed
 from vqkit.errors import ConfigError
@@ -11,12 +12,14 @@ from vqkit.files import read_tokens, write_tokens
 from vqkit.tokenizers import Tokenizer
 from vqkit.training import make_trainer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+
 QUANTIZERS = choices("quantizer")
 
 # The quickstarts with narrow networks.
 SMALL = {
     "image": ["encoder.dim=16", "encoder.widths=[8,8]", "encoder.num_blocks=[1,1]"],
-    "audio": ["encoder.dim=16", "encoder.num_filters=2", "decoder.width=16",
+    "audio": ["encoder.dim=16", "encoder.num_filters=2", "decoder.width=32",
               "decoder.hidden_dim=16", "decoder.num_layers=1"],
     "video": ["encoder.dim=16", "encoder.widths=[8,8]", "encoder.num_blocks=[1,1]",
               "decoder.num_blocks=[1,1]"],
@@ -85,9 +88,8 @@ def test_two_steps_a_file_and_back(quantizer, modality, tmp_path):
     config = configured(quantizer, modality, *(of_a_grid[modality] if of_a_grid else []))
     training = instantiate(config.training, _convert_="all")
     before = {n: p.detach().clone() for n, p in training.tokenizer.encoder.named_parameters()}
-    batches = [media(TRAINED_ON[modality], 2) for _ in range(2)]
-    trainer = make_trainer(accelerator="cpu", devices=1)
-    trainer.fit(training, train_dataloaders=batches)
+    batches = DataLoader([media(TRAINED_ON[modality], 2) for _ in range(2)], batch_size=None)
+    make_trainer(accelerator="cpu", devices=1).fit(training, batches, batches)
     assert training.step == 2
     assert int(training.num_skipped) == 0
     after = dict(training.tokenizer.encoder.named_parameters())
