@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from tests.training import tiny
@@ -17,8 +18,9 @@ from vqkit.nets import (
     VQGANDecoder,
     VQGANEncoder,
 )
+from vqkit.paths import config_dir
 from vqkit.quantizers import FSQ, LFQ, Factorized
-from vqkit.tokenizers import ImageFrontend, Tokenizer, VideoFrontend
+from vqkit.tokenizers import ImageFrontend, Tokenizer, VideoFrontend, build
 from vqkit.training import Checkpoints, EarlierRun, InflatedImages, Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
@@ -229,6 +231,25 @@ def test_stages_that_make_no_sense():
         staged(1, Stage(frozen=["encoder", "quantizer", "decoder"]), fixed)
     with pytest.raises(ConfigError, match="Set adaptive to false"):
         staged(1, Stage(frozen=["decoder"]), tiny.tokenizer(Factorized(FSQ([5, 5]), 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "frozen"),
+    [
+        ("whole", None, ()),
+        ("continued", EarlierRun, ()),
+        ("decoder", EarlierRun, TOKENS),
+        ("inflated", InflatedImages, ()),
+    ],
+)
+def test_stages_as_they_are_configured(name, start, frozen):
+    config = OmegaConf.load(config_dir() / "stage" / f"{name}.yaml")
+    if start is not None:
+        assert OmegaConf.is_missing(config.start, "path")
+        config.start.path = "somewhere"
+    stage = build(OmegaConf.to_container(config), trusted=["vqkit.training"])
+    assert stage == Stage(None if start is None else start("somewhere"), frozen)
+    assert len(list((config_dir() / "stage").iterdir())) == 4
 
 
 SIZES = {"dim": 6, "base_width": 32, "multipliers": [1, 1], "num_res_blocks": 1,
