@@ -157,7 +157,16 @@ def test_large_pictures_are_refused_unless_asked_for(
     run: Run, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
     height, width = SIZES["photo.png"]
-    words = ("encode", pictures / "photo.png", "-m", model, "--trust", "tests", "-o", tmp_path / "x")
+    words = (
+        "encode",
+        pictures / "photo.png",
+        "-m",
+        model,
+        "--trust",
+        "tests",
+        "-o",
+        tmp_path / "x",
+    )
     refused = run(*words, "--max-pixels", height * width - 1)
     assert refused.status == 1
     assert f"more than the limit of {height * width - 1}" in refused.err
