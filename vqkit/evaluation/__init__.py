@@ -1,14 +1,16 @@
 """Measure a tokenizer: quality, rate and codebook use, as a report with pictures."""
 
 from vqkit.evaluation.codecs import REFERENCE_CODECS, codec_reference
+from vqkit.evaluation.coding import ClipTokenizer, MediaTokenizer
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.expected import expected_document, unexpected
+from vqkit.evaluation.footage import FileFootage, Footage, SourceFootage, TensorFootage
 from vqkit.evaluation.health import CodebookHealthReport, HealthLimits
 from vqkit.evaluation.image_quality import ImageQuality, PerceptualMetric
 from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult, Picture
-from vqkit.evaluation.measuring import MediaTokenizer, default_quality, evaluate
+from vqkit.evaluation.measuring import default_quality, evaluate
 from vqkit.evaluation.pictures import extremes, save_pictures, save_spectrograms
-from vqkit.evaluation.quality import Medium, Metric, Quality, Scores
+from vqkit.evaluation.quality import Medium, Metric, Quality, Reconstruction, Scores
 from vqkit.evaluation.rate_curve import RateCurve, RatePoint
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.recognition import (
@@ -26,13 +28,19 @@ from vqkit.evaluation.statistics import MetricSummary, summarise
 from vqkit.evaluation.table_health import TableHealth
 from vqkit.evaluation.text import text_summary
 from vqkit.evaluation.usage import draw_usage, usage_figure
+from vqkit.evaluation.video_quality import VideoQuality
+from vqkit.evaluation.vmaf import VMAF
 
 __all__ = [
     "DEFAULT_SOUND_METRICS",
     "REFERENCE_CODECS",
     "SOUND_METRICS",
+    "VMAF",
+    "ClipTokenizer",
     "CodebookHealthReport",
     "Environment",
+    "FileFootage",
+    "Footage",
     "HealthLimits",
     "ImageQuality",
     "ItemFailure",
@@ -49,13 +57,17 @@ __all__ = [
     "RatePoint",
     "RecognisedItem",
     "RecognitionReport",
+    "Reconstruction",
     "Report",
     "Scores",
     "Setting",
     "SoundMetric",
     "SoundPair",
     "SoundQuality",
+    "SourceFootage",
     "TableHealth",
+    "TensorFootage",
+    "VideoQuality",
     "codec_reference",
     "default_quality",
     "draw_usage",

@@ -172,9 +172,11 @@ def _item(item: ItemResult, unit: str) -> dict[str, Any]:
 
 
 def _item_of(row: Mapping[str, Any]) -> ItemResult:
-    known = {name: row[name] for name in ItemResult.__dataclass_fields__}
+    known = {name: row[name] for name in ItemResult.__dataclass_fields__ if name != "series"}
     levels = tuple(LevelResult(**level) for level in row["levels"])
-    return ItemResult(**{**known, "levels": levels})
+    # Reports of earlier versions have none.
+    series = {name: tuple(values) for name, values in row.get("series", {}).items()}
+    return ItemResult(**{**known, "levels": levels, "series": series})
 
 
 def _level_of(row: Mapping[str, Any]) -> CodebookLevel:
