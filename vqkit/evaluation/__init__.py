@@ -1,6 +1,6 @@
 """Measure a tokenizer: quality, rate and codebook use, as a report with pictures."""
 
-from vqkit.evaluation.codecs import REFERENCE_CODECS, codec_reference
+from vqkit.evaluation.codecs import REFERENCE_CODECS, codec_reference, matched_reference
 from vqkit.evaluation.coding import ClipTokenizer, MediaTokenizer
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.expected import expected_document, unexpected
@@ -75,6 +75,7 @@ __all__ = [
     "evaluate_recognition",
     "expected_document",
     "extremes",
+    "matched_reference",
     "rate_quality_figure",
     "reconstruction_figure",
     "save_pictures",

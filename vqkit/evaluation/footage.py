@@ -5,14 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from vqkit.data.clips import Clip
-from vqkit.data.video_source import VideoSource
 from vqkit.errors import ShapeError
 from vqkit.media import Alpha, VideoReader, from_levels
+
+if TYPE_CHECKING:
+    from vqkit.data import Clip, VideoSource
 
 __all__ = ["BLOCK_FRAMES", "FileFootage", "Footage", "SourceFootage", "TensorFootage", "footage_of"]
 
@@ -141,7 +143,7 @@ class SourceFootage(Footage):
         index: number of the clip in it.
     """
 
-    def __init__(self, source: VideoSource, index: int) -> None:
+    def __init__(self, source: "VideoSource", index: int) -> None:
         super().__init__()
         self.source = source
         self.index = index
@@ -157,7 +159,7 @@ class SourceFootage(Footage):
             for start in range(0, clip.num_frames, num_frames):
                 yield clip.read(start, min(num_frames, clip.num_frames - start))
 
-    def _opened(self) -> AbstractContextManager[Clip]:
+    def _opened(self) -> "AbstractContextManager[Clip]":
         return self.source.open(self.index)
 
 

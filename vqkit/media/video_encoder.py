@@ -25,13 +25,17 @@ __all__ = ["FrameEncoder", "PyAVVideoEncoder", "VideoEncoding", "VideoLayout", "
 Subsampling = Literal["4:2:0", "4:4:4"]
 """Whether colour differences have half the rows and columns, or all of them."""
 
-_LOSSY = ("h264", "vp9")
-_CODECS = {"h264": "libx264", "vp9": "libvpx-vp9", "ffv1": "ffv1", "gif": "gif"}
+_LOSSY = ("h264", "vp9", "av1")
+_CODECS = {
+    "h264": "libx264", "vp9": "libvpx-vp9", "av1": "libaom-av1", "ffv1": "ffv1", "gif": "gif",
+}  # fmt: skip
 _PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
-_DEFAULT_CRF = {"h264": 18, "vp9": 24}
-_GREATEST_CRF = {"h264": 51, "vp9": 63}
+_DEFAULT_CRF = {"h264": 18, "vp9": 24, "av1": 24}
+_GREATEST_CRF = {"h264": 51, "vp9": 63, "av1": 63}
+# How far from the slowest and best encoder: a tenth of its time or so.
+_SPEEDS = {"vp9": "4", "av1": "6"}
 # ITU-T H.273: BT.709 in all three tables, and limited range.
 _BT709, _LIMITED = 1, 1
 
@@ -41,10 +45,12 @@ class VideoEncoding:
     """How frames are encoded.
 
     Attributes:
-        encoding: ``"h264"``, ``"vp9"``, ``"ffv1"`` (lossless); None takes that of the format.
+        encoding: ``"h264"``, ``"vp9"``, ``"av1"``, ``"ffv1"`` (lossless); None takes that of the
+            format.
         preset: how much time H.264 takes to be small: ``"ultrafast"`` to ``"veryslow"``, those of
             x264; ``"medium"`` unless told.
-        crf: constant quality, 0 (best) to 51 for H.264 (18 unless told) and 63 for VP9 (24).
+        crf: constant quality, 0 (best) to 51 for H.264 (18 unless told) and 63 for VP9 and AV1
+            (24).
         bitrate_bps: bits per second on average, instead.
         subsampling: of the colour differences; None takes 4:2:0, and 4:4:4 where H.264 cannot have
             it because a side is odd.
@@ -237,9 +243,9 @@ class PyAVVideoEncoder:
         options = {} if encoding.crf is None else {"crf": str(encoding.crf)}
         if encoding.preset is not None:
             options["preset"] = encoding.preset
-        if encoding.encoding == "vp9":
-            # Quality alone decides where no rate is given; in a tenth of the slowest one's time.
-            options |= {"cpu-used": "4", "row-mt": "1"}
+        if (speed := _SPEEDS.get(encoding.encoding or "")) is not None:
+            options |= {"cpu-used": speed, "row-mt": "1"}
+            # Quality alone decides where no rate is given.
             if encoding.bitrate_bps is None:
                 options["b"] = "0"
         return options
