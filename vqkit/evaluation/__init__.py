@@ -9,8 +9,10 @@ from vqkit.evaluation.health import CodebookHealthReport, HealthLimits
 from vqkit.evaluation.image_quality import ImageQuality, PerceptualMetric
 from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult, Picture
 from vqkit.evaluation.measuring import default_quality, evaluate
-from vqkit.evaluation.pictures import extremes, save_pictures, save_spectrograms
+from vqkit.evaluation.over_time import over_time_figure
+from vqkit.evaluation.pictures import save_pictures, save_spectrograms
 from vqkit.evaluation.quality import Medium, Metric, Quality, Reconstruction, Scores
+from vqkit.evaluation.ranking import extremes
 from vqkit.evaluation.rate_curve import RateCurve, RatePoint
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.recognition import (
@@ -20,6 +22,7 @@ from vqkit.evaluation.recognition import (
 )
 from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
+from vqkit.evaluation.side_by_side import save_clips, side_by_side, write_side_by_side
 from vqkit.evaluation.sound_hooks import scorer_metric, word_error_metric
 from vqkit.evaluation.sound_metrics import SOUND_METRICS, SoundMetric, SoundPair, sound_metric
 from vqkit.evaluation.sound_quality import DEFAULT_SOUND_METRICS, SoundQuality
@@ -76,11 +79,14 @@ __all__ = [
     "expected_document",
     "extremes",
     "matched_reference",
+    "over_time_figure",
     "rate_quality_figure",
     "reconstruction_figure",
+    "save_clips",
     "save_pictures",
     "save_spectrograms",
     "scorer_metric",
+    "side_by_side",
     "sound_metric",
     "spectrogram_figure",
     "spectrogram_png",
@@ -89,4 +95,5 @@ __all__ = [
     "unexpected",
     "usage_figure",
     "word_error_metric",
+    "write_side_by_side",
 ]

@@ -27,6 +27,13 @@ class RatePoint:
     payload_bytes: int | None = None
     """Of all files without the containers around what is coded; None where that is not known."""
 
+    @property
+    def payload_rate(self) -> float | None:
+        """Bits of what is coded, without containers, over pixels or seconds; None if not known."""
+        if self.payload_bytes is None:
+            return None
+        return self.rate * self.payload_bytes / self.size_bytes
+
     @classmethod
     def of(
         cls,

@@ -119,7 +119,7 @@ def _settings_bytes(packet: bytes) -> int:
 
 
 # Groups of pictures are the encoders' own choice: key frames where the picture changes, and 250
-# frames apart (x264), 128 (libvpx) or as far as it likes (libaom); B-frames where they have any.
+# frames apart (x264), 128 (libvpx) or about 5 seconds (SVT-AV1); B-frames where they have any.
 X264 = _VideoCodec(
     "x264",
     "H.264 (x264, medium, key frames up to 250 apart)",
@@ -138,7 +138,7 @@ VP9 = _VideoCodec(
 )
 AV1 = _VideoCodec(
     "av1",
-    "AV1 (libaom, cpu-used 6)",
+    "AV1 (SVT-AV1, preset 6)",
     format="webm",
     encoding=VideoEncoding("av1"),
     settings=(24, 32, 40, 48, 56, 63),

@@ -1,6 +1,7 @@
 """What videos are encoded by: FFmpeg (PyAV), and YUV4MPEG by hand."""
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,15 +28,13 @@ Subsampling = Literal["4:2:0", "4:4:4"]
 
 _LOSSY = ("h264", "vp9", "av1")
 _CODECS = {
-    "h264": "libx264", "vp9": "libvpx-vp9", "av1": "libaom-av1", "ffv1": "ffv1", "gif": "gif",
+    "h264": "libx264", "vp9": "libvpx-vp9", "av1": "libsvtav1", "ffv1": "ffv1", "gif": "gif",
 }  # fmt: skip
 _PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
 _DEFAULT_CRF = {"h264": 18, "vp9": 24, "av1": 24}
 _GREATEST_CRF = {"h264": 51, "vp9": 63, "av1": 63}
-# How far from the slowest and best encoder: a tenth of its time or so.
-_SPEEDS = {"vp9": "4", "av1": "6"}
 # ITU-T H.273: BT.709 in all three tables, and limited range.
 _BT709, _LIMITED = 1, 1
 
@@ -243,11 +242,15 @@ class PyAVVideoEncoder:
         options = {} if encoding.crf is None else {"crf": str(encoding.crf)}
         if encoding.preset is not None:
             options["preset"] = encoding.preset
-        if (speed := _SPEEDS.get(encoding.encoding or "")) is not None:
-            options |= {"cpu-used": speed, "row-mt": "1"}
-            # Quality alone decides where no rate is given.
+        if encoding.encoding == "vp9":
+            # Quality alone decides where no rate is given; in a tenth of the slowest one's time.
+            options |= {"cpu-used": "4", "row-mt": "1"}
             if encoding.bitrate_bps is None:
                 options["b"] = "0"
+        if encoding.encoding == "av1":
+            options["preset"] = "6"  # of 13, where 0 is the slowest
+            # It reports its settings on stderr otherwise; FFmpeg has no option for that.
+            os.environ.setdefault("SVT_LOG", "1")
         return options
 
     def _format_for(self, num_channels: int) -> str:
