@@ -35,7 +35,9 @@ IMAGE_RECIPES = [
 ]
 VIDEO_RECIPES = [  # tests/recipes/test_video_recipes
     "video/cosmos-dv",
+    "video/light-small",
     "video/open-magvit2",
+    "video/quickstart",
     "video/videogpt",
     "video/vidtok-fsq",
     "video/vidtok-fsq-256",
@@ -101,7 +103,7 @@ def test_every_file_is_seen():
         "training",
         "validation",
     }
-    assert len(CONFIGS) == 189
+    assert len(CONFIGS) == 192
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert [name for name in RECIPES if name.startswith("video/")] == VIDEO_RECIPES
     of_sounds = {name for name in RECIPES if name.startswith("audio/")}

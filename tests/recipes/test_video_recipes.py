@@ -46,7 +46,8 @@ SHRUNK = {
                         "data.transform.steps.frames.num_frames=9",
                         "data.validation_transform.steps.frames.max_frames=9",
                         "encoder.base_width=8", "encoder.multipliers=[1,1,1]",
-                        "encoder.num_res_blocks=1", *RANDOM_LPIPS_OF_FRAMES, "trainer.precision=32-true"],
+                        "encoder.num_res_blocks=1", *RANDOM_LPIPS_OF_FRAMES,
+                        "trainer.precision=32-true"],
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from vqkit.training.adversary import Adversary
 from vqkit.training.average import WeightAverage
 from vqkit.training.callbacks import Checkpoints, ProgressBar, StopOnInterrupt
 from vqkit.training.distillation import Distillation
-from vqkit.training.examples import Pictures, Spectrograms
+from vqkit.training.examples import Clips, Pictures, Spectrograms
 from vqkit.training.learning_rate import (
     Constant,
     Exponential,
@@ -27,6 +27,7 @@ from vqkit.training.watch_codebooks import WatchCodebooks
 __all__ = [
     "Adversary",
     "Checkpoints",
+    "Clips",
     "Constant",
     "Distillation",
     "EarlierRun",
