@@ -179,6 +179,7 @@ def test_a_checkpoint_without_what_is_asked_for(tmp_path):
     assert without.adversary is None
 
 
+@pytest.mark.slow
 def test_a_stage_resumes_exactly(first_stage, tmp_path):
     """N + M steps of a second stage equal N, resume, M."""
     folder, _ = first_stage
