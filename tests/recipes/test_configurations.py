@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -375,6 +376,15 @@ def test_an_unknown_recipe_lists_the_known(capsys):
     assert all(recipe in err for recipe in RECIPES)
     with pytest.raises(ConfigError):
         find_recipe("../quickstart")
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.lr=0.1", "optimizer.learning_rat=null", "adversary.start=3"]
+)
+@pytest.mark.slow
+def test_trap_48_an_option_that_nothing_reads_is_refused(override):
+    with pytest.raises(ConfigCompositionException, match="Could not override"):
+        composed("recipe=image/vqgan-small", override)
 
 
 def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch):

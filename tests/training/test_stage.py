@@ -167,6 +167,21 @@ def test_a_stage_starts_where_the_other_ended(first_stage, place):
     assert module.step == 0
 
 
+@pytest.mark.parametrize("place", ["model", "checkpoints/last.ckpt"])
+def test_trap_44_a_codebook_that_is_set_stays_so_in_the_next_run(first_stage, place):
+    """It goes on from the codes of before; k-means would put others in their places."""
+    folder, earlier = first_stage
+    module = staged(1, Stage(EarlierRun(folder / place)))
+    codes = earlier.exported.quantizer.codebook.clone()
+    quantizer = module.tokenizer.quantizer
+    assert quantizer.initialized
+    # Where the codes are, so that they are in use and none is revived.
+    latents = codes.repeat(2, 8, 1) + 0.01 * torch.randn(2, 8 * len(codes), codes.shape[1])
+    quantizer.train()(latents)
+    assert not torch.equal(quantizer.codebook, codes), "it learns"
+    assert torch.allclose(quantizer.codebook, codes, atol=0.01)
+
+
 def test_a_checkpoint_without_what_is_asked_for(tmp_path):
     """No average, no adversary: the weights, and a judge that begins anew."""
     earlier = tiny.training(
