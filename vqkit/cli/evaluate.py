@@ -49,7 +49,7 @@ _NO_FLOW = "not asked for (--flow none)"
 _OPTIONS_OF = {
     "image": ("lpips",),
     "audio": ("metrics", "scorer", "transcriber", "transcripts"),
-    "video": ("lpips", "flow", "vmaf"),
+    "video": ("lpips", "max_frames", "flow", "vmaf"),
 }
 
 
@@ -106,6 +106,9 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
 
 def _add_clip_options(parser: Parser) -> None:
     group = parser.add_argument_group("clips")
+    group.add_argument(
+        "--max-frames", type=positive, metavar="N", help="the first N frames of each alone"
+    )
     group.add_argument(
         "--flow",
         metavar="MODULE:OBJECT",
@@ -174,7 +177,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with progress_bar(
         len(sources), "Evaluating", wanted=not arguments.no_progress and console.verbosity >= 0
     ) as advance:
-        media = _Media(sources, tokenizer, arguments.alpha, _Watch(console, advance))
+        watch = _Watch(console, advance)
+        media = _Media(sources, tokenizer, arguments.alpha, arguments.max_frames, watch)
         report = evaluate(
             tokenizer,
             media,
@@ -239,7 +243,9 @@ def _quality(
     foreign = [name for kind, names in _OPTIONS_OF.items() if kind != modality for name in names]
     foreign = [name for name in foreign if name not in _OPTIONS_OF[modality]]
     if given := [
-        f"--{name}" for name in foreign if getattr(arguments, name) not in (None, [], False)
+        f"--{name.replace('_', '-')}"
+        for name in foreign
+        if getattr(arguments, name) not in (None, [], False)
     ]:
         raise UsageError(
             f"{given[0]}: {tokenizer.name} is a tokenizer of {modality}. Leave it out."
@@ -363,11 +369,13 @@ class _Media:
         sources: Sequence[Source],
         tokenizer: "Tokenizer",
         alpha: str,
+        max_frames: int | None,
         on_item: "Callable[[ItemResult | ItemFailure], None]",
     ) -> None:
         self.sources = sources
         self.tokenizer = tokenizer
         self.alpha = alpha
+        self.max_frames = max_frames
         self.on_item = on_item
         self.failures: list[ItemFailure] = []
         self._piped: bytes | None = None
@@ -417,7 +425,7 @@ class _Media:
         content = source.path or self._piped
         assert content is not None
         channels = self.tokenizer.frontend.channels
-        return FileFootage(content, channels=channels, alpha=self.alpha)
+        return FileFootage(content, channels=channels, alpha=self.alpha, max_frames=self.max_frames)
 
     def _read(self, source: Source) -> "Medium":
         from vqkit.media import Audio

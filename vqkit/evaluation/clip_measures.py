@@ -10,10 +10,16 @@ from torch import Tensor
 from vqkit.errors import ShapeError
 from vqkit.evaluation.footage import BLOCK_FRAMES, Footage
 from vqkit.evaluation.quality import Metric, Reconstruction
-from vqkit.metrics.image import MSSSIM_MINIMUM_SIDE, SSIM_MINIMUM_SIDE, round_to_eight_bits
+from vqkit.metrics.image import (
+    MSSSIM_MINIMUM_SIDE,
+    SSIM_MINIMUM_SIDE,
+    round_to_eight_bits,
+    ssim,
+    ssim_and_ms_ssim,
+)
 from vqkit.metrics.motion import Motion
 from vqkit.metrics.optical_flow import OpticalFlow
-from vqkit.metrics.video import flicker, frame_errors, frame_ms_ssim, frame_ssim
+from vqkit.metrics.video import flicker, frame_errors
 
 __all__ = ["ERROR", "FRAMES", "PAIRS", "ClipMeasure", "eight_bit_blocks", "motion_measure"]
 
@@ -119,18 +125,22 @@ ERROR = Metric("mean_squared_error", "MSE", "values from -1 to 1", higher_is_bet
 """Behind both kinds of PSNR."""
 
 
-def _of_frames(
-    metric: Metric, function: Callable[[Tensor, Tensor], Tensor], minimum_side: int = 1
-) -> ClipMeasure:
-    return ClipMeasure(
-        (metric,), lambda decoded, frames: (function(decoded, frames)[0],), False, minimum_side
-    )
+def _similarities(decoded: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM and MS-SSIM, the latter NaN of small frames."""
+    has_both = min(frames.shape[-2:]) >= MSSSIM_MINIMUM_SIDE
+    found = []
+    for t in range(frames.shape[2]):
+        pair = decoded[:, :, t], frames[:, :, t]
+        found.append(
+            ssim_and_ms_ssim(*pair) if has_both else (ssim(*pair), pair[0].new_tensor([torch.nan]))
+        )
+    first, second = (torch.cat(values) for values in zip(*found, strict=True))
+    return first, second
 
 
 FRAMES = (
-    _of_frames(ERROR, frame_errors),
-    _of_frames(_SSIM, frame_ssim, SSIM_MINIMUM_SIDE),
-    _of_frames(_MS_SSIM, frame_ms_ssim, MSSSIM_MINIMUM_SIDE),
+    ClipMeasure((ERROR,), lambda decoded, frames: (frame_errors(decoded, frames)[0],)),
+    ClipMeasure((_SSIM, _MS_SSIM), _similarities, minimum_side=SSIM_MINIMUM_SIDE),
 )
 """Squared error, SSIM and MS-SSIM of each frame."""
 

@@ -53,7 +53,7 @@ def codec_reference(
         ('quality 50', True)
     """
     chosen = _codec_of(codec, settings)
-    quality = _quality_of(chosen, quality)
+    quality = _quality_of(chosen, quality).for_ladders()
     rows: dict[int, list[_Row]] = {
         setting: [] for setting in sorted(settings or chosen.default_settings)
     }

@@ -109,15 +109,22 @@ class FileFootage(Footage):
         source: path, or the bytes of the file.
         channels: 1 for grey, 3 for colour.
         alpha: what stands behind transparent pixels.
+        max_frames: the first so many alone; None takes all.
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | bytes, *, channels: int = 3, alpha: Alpha = "white"
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        channels: int = 3,
+        alpha: Alpha = "white",
+        max_frames: int | None = None,
     ) -> None:
         super().__init__()
         self.source = source
         self.channels = channels
         self.alpha = alpha
+        self.max_frames = max_frames
 
     @property
     def frame_rate(self) -> Fraction | None:
@@ -126,8 +133,14 @@ class FileFootage(Footage):
             return reader.info.frame_rate
 
     def _blocks(self, num_frames: int) -> Iterator[Tensor]:
+        left = self.max_frames
         with self._opened() as reader:
-            yield from reader.blocks(num_frames)
+            while left is None or left > 0:
+                block = reader.read(num_frames if left is None else min(num_frames, left))
+                if not block.shape[1]:
+                    return
+                left = None if left is None else left - block.shape[1]
+                yield block
 
     def _opened(self) -> VideoReader:
         return VideoReader(

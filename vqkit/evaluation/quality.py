@@ -70,6 +70,10 @@ class Quality(ABC):
         """What has weights, to be moved to the device of the evaluation."""
         return ()
 
+    def for_ladders(self) -> "Quality":
+        """What is measured of a codec at several settings: the same, less what takes long."""
+        return self
+
     @abstractmethod
     def measure(self, name: str, reconstruction: Reconstruction, original: Medium) -> Scores:
         """All scores of an item, ``reconstruction`` in the size of ``original``.

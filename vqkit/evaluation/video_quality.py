@@ -30,6 +30,8 @@ __all__ = ["VideoQuality"]
 
 _TOO_SMALL, _TOO_SHORT, _HIDDEN = "too small", "a single frame", "nothing visible in two frames"
 
+_NOT_OF_LADDERS = "not measured at each setting of a codec"
+
 _PSNR = Metric(
     "psnr",
     "PSNR in dB",
@@ -136,6 +138,12 @@ class VideoQuality(Quality):
                 clip.series[_VMAF.name] = vmaf.scores()
         return clip.scores()
 
+    def for_ladders(self) -> "VideoQuality":
+        """Without the warping error: motion would be estimated anew for each setting of a codec."""
+        return VideoQuality(
+            self.lpips, flow=_NOT_OF_LADDERS, vmaf=self.vmaf, resize=self.resize, crop=self.crop
+        )
+
     def _lpips_measure(self) -> ClipMeasure:
         if isinstance(self.lpips, str):
             metric = replace(_LPIPS, reason=self.lpips)
@@ -194,7 +202,11 @@ class _ClipScores:
         values[ERROR.name] = errors.mean().item()
         values[_CLIP_PSNR.name] = psnr_from_error(errors.mean()).item()
         reasons = {name: self._reason(name) for name in names if values[name] is None}
-        kept = {name: tuple(map(_known, numbers)) for name, numbers in series.items() if numbers}
+        kept = {
+            name: tuple(map(_known, numbers))
+            for name, numbers in series.items()
+            if values[name] is not None
+        }
         return Scores(values, reasons, kept)
 
     def _reason(self, name: str) -> str:

@@ -1,5 +1,7 @@
 """Where pixels go from one frame to the next: a place for estimators, and a small one."""
 
+import math
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -13,12 +15,11 @@ __all__ = ["LucasKanade", "OpticalFlow", "slopes", "warped"]
 
 _LUMA = (0.299, 0.587, 0.114)
 _SMALLEST_SIDE = 16
-# Of a binomial window: its standard deviation is half the root of its length.
-_BLUR = (1.0, 4.0, 6.0, 4.0, 1.0)
+_BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 # Squared change per pixel, of media that span 2, below which there is nothing to follow: about one
 # level of 8 bits.
 _NOISE = 1e-4
-_LARGEST_STEP = 1.0
+_LARGEST_STEP, _SMALLEST_STEP = 1.0, 0.02  # pixels
 
 
 @runtime_checkable
@@ -45,7 +46,7 @@ class LucasKanade:
 
     Args:
         window: side of the window in pixels, odd; Gaussian weights.
-        num_iterations: steps on each level.
+        num_iterations: steps on each level, at most: they end when none is above 0.02 pixels.
         num_levels: sides are halved so often, less one, while they stay at 16 pixels or more.
 
     Raises:
@@ -73,9 +74,12 @@ class LucasKanade:
     def __call__(
         self, clip: Float[Tensor, "channels frames height width"], /
     ) -> Float[Tensor, "pairs 2 height width"]:
-        """Of each frame to the next, both ends in memory at once."""
-        luma = _luma(clip)
-        first, second = luma[:-1], luma[1:]
+        """Pair by pair: what one needs stays in the cache."""
+        pairs = zip(clip[:, :-1].unbind(1), clip[:, 1:].unbind(1), strict=True)
+        flows = [self._of_pair(_luma(first[None]), _luma(second[None])) for first, second in pairs]
+        return torch.cat(flows) if flows else clip.new_zeros(0, 2, *clip.shape[2:])
+
+    def _of_pair(self, first: Tensor, second: Tensor) -> Tensor:
         pyramid = [(first, second)]
         while len(pyramid) < self.num_levels and min(first.shape[-2:]) >= 2 * _SMALLEST_SIDE:
             first, second = _halved(first), _halved(second)
@@ -88,7 +92,7 @@ class LucasKanade:
         return flow
 
     def _refined(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        window = _gaussian(self.window, first)
+        window = _gaussian(self.window)
         across, down = slopes(first)
         products = torch.cat([across * across, across * down, down * down], dim=1)
         xx, xy, yy = _filtered(products, window).unbind(1)
@@ -101,6 +105,8 @@ class LucasKanade:
             step = torch.stack([xy * y - yy * x, xy * x - xx * y], dim=1)
             step = step / determinant[:, None]
             flow = flow + step.clamp(-_LARGEST_STEP, _LARGEST_STEP)
+            if step.abs().max() < _SMALLEST_STEP:
+                break
         return flow
 
 
@@ -135,35 +141,37 @@ def slopes(
     return across, down
 
 
-def _luma(clip: Tensor) -> Tensor:
+def _luma(frames: Tensor) -> Tensor:
     """``[frames, 1, height, width]`` in [-1, 1]."""
-    frames = clip.detach().float().movedim(1, 0)
+    frames = frames.detach().float()
     if frames.shape[1] != len(_LUMA):
         return frames.mean(dim=1, keepdim=True)
     weights = frames.new_tensor(_LUMA)[:, None, None]
     return (frames * weights).sum(dim=1, keepdim=True)
 
 
-def _gaussian(length: int, like: Tensor) -> Tensor:
+def _gaussian(length: int) -> list[float]:
     """Weights of a window, the deviation a quarter of its length."""
-    offsets = torch.arange(length, device=like.device, dtype=like.dtype) - length // 2
-    weights = torch.exp(-(offsets**2) / (2 * (length / 4) ** 2))
-    return weights / weights.sum()
+    deviation = length / 4
+    weights = [math.exp(-((k - length // 2) ** 2) / (2 * deviation**2)) for k in range(length)]
+    return [weight / sum(weights) for weight in weights]
 
 
-def _filtered(planes: Tensor, window: Tensor) -> Tensor:
-    """Each plane, with its border repeated, weighted by a window in both directions."""
-    channels, half = planes.shape[1], len(window) // 2
-    kernel = window.expand(channels, 1, -1)
-    padded = F.pad(planes, (half, half, half, half), mode="replicate")
-    rows = F.conv2d(padded, kernel[..., None, :], groups=channels)
-    return F.conv2d(rows, kernel[..., :, None], groups=channels)
+def _filtered(planes: Tensor, window: Sequence[float]) -> Tensor:
+    """Each plane, with its border repeated, weighted in both directions: as shifted sums."""
+    half = len(window) // 2
+    for dim, padding in ((-1, (half, half, 0, 0)), (-2, (0, 0, half, half))):
+        length = planes.shape[dim]
+        padded = F.pad(planes, padding, mode="replicate")
+        planes = padded.narrow(dim, 0, length) * window[0]
+        for k, weight in enumerate(window[1:], 1):
+            planes.add_(padded.narrow(dim, k, length), alpha=weight)
+    return planes
 
 
 def _halved(frames: Tensor) -> Tensor:
     """Blurred, and every second pixel of it."""
-    weights = frames.new_tensor(_BLUR)
-    return _filtered(frames, weights / weights.sum())[..., ::2, ::2]
+    return _filtered(frames, _BLUR)[..., ::2, ::2]
 
 
 def _enlarged(flow: Tensor, height: int, width: int) -> Tensor:
