@@ -190,6 +190,8 @@ class _ClipScores:
             if self._shortest_side < measure.minimum_side:
                 continue
             pair = joined if measure.of_pairs else alone
+            if measure.of_pairs and pair[0].shape[2] < 2:
+                continue
             for metric, values in zip(measure.metrics, measure.values(*pair), strict=True):
                 self.series.setdefault(metric.name, []).extend(values.tolist())
 
