@@ -202,10 +202,10 @@ class TestReports:
         figure = over_time_figure(report)
         assert len(figure.axes[0].lines) == 3
         assert len(figure.axes[1].patches) == 3
-        longest = figure.axes[1].patches[-1].get_data()
-        item = report.ranked("psnr")[-1]
-        assert longest.edges[-1] == item.size["frames"]
-        assert tuple(longest.values) == item.series["entropy_bits"]
+        for item, patch in zip(report.items, figure.axes[1].patches, strict=True):
+            drawn = patch.get_data()
+            assert drawn.edges.tolist() == [*range(0, item.size["frames"], 2), item.size["frames"]]
+            assert tuple(drawn.values) == item.series["entropy_bits"]
         with pytest.raises(ConfigError, match="frame by frame"):
             over_time_figure(report, "lpips")
         bare = replace(report, histograms=())

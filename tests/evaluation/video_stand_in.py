@@ -42,7 +42,8 @@ class BlockClips:
     ) -> Tokens:
         clip = torch.cat(list(pieces), dim=1)
         rate = Fraction(frame_rate or 0)
-        means = F.avg_pool3d(clip[None], (2, 4, 4), ceil_mode=True)
+        even = F.pad(clip[None], (0, 0, 0, 0, 0, clip.shape[1] % 2), mode="replicate")
+        means = F.avg_pool3d(even, (2, 4, 4), ceil_mode=True)
         levels = ((means + 1) / 2 * self.num_levels).long().clamp(0, self.num_levels - 1)
         stream = TokenStream(
             levels.movedim(1, -1).contiguous(), self.spec.codebook_sizes, self.spec.axes
