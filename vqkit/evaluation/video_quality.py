@@ -179,12 +179,10 @@ class _ClipScores:
     def add(self, decoded: Tensor, frames: Tensor) -> None:
         """Blocks ``[1, channels, frames, height, width]`` that follow those before."""
         self._shortest_side = min(frames.shape[-2:])
-        alone, joined = (decoded, frames), (decoded, frames)
+        alone = joined = decoded, frames
         if self._last is not None:
-            joined = tuple(
-                torch.cat([last, block], dim=2)
-                for last, block in zip(self._last, alone, strict=True)
-            )
+            before, frames_before = self._last
+            joined = torch.cat([before, decoded], dim=2), torch.cat([frames_before, frames], dim=2)
         self._last = decoded[:, :, -1:], frames[:, :, -1:]
         for measure in self._measures:
             if self._shortest_side < measure.minimum_side:
