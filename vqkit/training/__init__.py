@@ -17,6 +17,8 @@ from vqkit.training.optimization import Optimization
 from vqkit.training.parameter_groups import make_optimizer, parameter_groups
 from vqkit.training.prior import PriorTraining, train_prior
 from vqkit.training.random_state import seed_everything
+from vqkit.training.stage import Stage
+from vqkit.training.start import EarlierRun, InflatedImages, Start
 from vqkit.training.supervised import SupervisedTraining
 from vqkit.training.trainer import make_trainer
 from vqkit.training.validation import sound_metrics
@@ -28,7 +30,9 @@ __all__ = [
     "Clips",
     "Constant",
     "Distillation",
+    "EarlierRun",
     "Exponential",
+    "InflatedImages",
     "LearningRate",
     "Milestones",
     "Optimization",
@@ -36,6 +40,8 @@ __all__ = [
     "PriorTraining",
     "ProgressBar",
     "Spectrograms",
+    "Stage",
+    "Start",
     "StopOnInterrupt",
     "SupervisedTraining",
     "TokenizerTraining",
