@@ -40,9 +40,7 @@ _PSNR = Metric(
     higher_is_better=True,
     digits=2,
 )
-_CLIP_NOT_OF_LADDERS = "not measured at each setting of a codec"
-
-_PSNR = Metric(
+_CLIP_PSNR = Metric(
     "clip_psnr",
     "PSNR of clips in dB",
     "10 log10(4 / MSE) in dB, MSE over all channels, pixels and frames of a clip, at most 100",
