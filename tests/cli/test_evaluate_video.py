@@ -9,6 +9,7 @@ import torch
 
 from tests.cli.conftest import Run
 from tests.cli.test_video import fading
+from vqkit.cli.rates import extent_of
 from vqkit.media import video_info, write_video
 from vqkit.nets import LightVideoDecoder, LightVideoEncoder
 from vqkit.quantizers import FSQ
@@ -64,6 +65,12 @@ def test_a_folder_of_clips(run: Run, model: Path, clips: Path, tmp_path: Path) -
     (tmp_path / "expected.json").write_text(expected.out)
     assert "kilobits_per_second_of_files" in json.loads(expected.out)["metrics"]
     assert run("report", report, "--check", tmp_path / "expected.json").status == 0
+
+
+def test_pixels_are_those_of_all_frames() -> None:
+    """Of a clip whose rate nobody knows."""
+    size = {"frames": 9, "height": 24, "width": 40, "frame_rate_numerator": 0}
+    assert extent_of(size) == ("num_pixels", 9 * 24 * 40)
 
 
 def test_wrong_options(run: Run, model: Path, clips: Path, tmp_path: Path) -> None:
