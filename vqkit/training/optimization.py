@@ -12,7 +12,7 @@ __all__ = ["Optimization"]
 
 @dataclass(frozen=True)
 class Optimization:
-    """The optimizer of a training, what it moves, its rate over the steps, what becomes of them.
+    """The optimizer of a training, the weights it moves, its rate, and what becomes of its steps.
 
     Attributes:
         factory: Makes the optimizer of the tokenizer's parameters, or of groups of them: weight
