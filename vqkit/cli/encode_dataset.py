@@ -119,6 +119,11 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
             )
     if arguments.audio_track is not None:
         raise UsageError("--audio-track: a data set is made of the first track of every file.")
+    for name in ("audio", "start", "end"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(
+                f"{_flag(name)}: a data set is made of whole files, and of the frames of videos."
+            )
     if len(arguments.media) != 1:
         raise UsageError(
             f"--dataset: expected one folder, list or Parquet file, got {len(arguments.media)}. "

@@ -173,7 +173,7 @@ class Manifest:
     @property
     def media_seconds(self) -> float | None:
         """Duration of the sounds with tokens; None of media that have none."""
-        if not self.header.is_of_sounds:
+        if not self.header.has_duration:
             return None
         return math.fsum(shard.media_seconds or 0.0 for shard in self.shards)
 

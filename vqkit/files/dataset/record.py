@@ -232,7 +232,7 @@ def parse_duration(fields: Fields, header: DatasetHeader) -> float | None:
     Raises:
         FormatError: It is missing where the data set is one of sounds, or no duration.
     """
-    return fields.number("media_seconds") if header.is_of_sounds else None
+    return fields.number("media_seconds") if header.has_duration else None
 
 
 def _seconds(fields: Fields) -> dict[str, float]:
