@@ -69,8 +69,8 @@ def kind_of(modality: str) -> MediaKind:
     if modality not in _KINDS:
         *names, last = (kind.name for kind in _KINDS.values())
         raise ConfigError(
-            f"Encoding a data set: expected a tokenizer of {', '.join(names)} or {last}, got one of {modality}. This "
-            "version reads no other media."
+            f"Encoding a data set: expected a tokenizer of {', '.join(names)} or {last}, got one "
+            f"of {modality}. This version reads no other media."
         )
     return _KINDS[modality]
 
