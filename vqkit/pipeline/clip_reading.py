@@ -87,13 +87,8 @@ class ReadClip:
         self.is_over = False
         """All is received, or that the clip is damaged: the process can go on with another."""
         self._receive, self._receive_frames = receive, receive_frames
-        self._times: FrameTimes | None = None
-
-    @property
-    def times(self) -> FrameTimes:
-        """When the frames are shown; once all are taken."""
-        assert self._times is not None, "all frames are taken"
-        return self._times
+        self.times = FrameTimes((), 0, Fraction(1))
+        """When the frames are shown, once all are taken."""
 
     def blocks(self, num_frames: int) -> Iterator[Tensor]:
         """Frames ``[channels, frames, height, width]``, no more than so many at a time.
@@ -113,7 +108,7 @@ class ReadClip:
                 raise MediaError(message)
             if isinstance(message, _ClipEnd):
                 self.is_over = True
-                self._times, self.seconds = message.times, message.seconds
+                self.times, self.seconds = message.times, message.seconds
                 return None
             block = torch.empty(message, dtype=torch.float32)
             self._receive_frames(block)
