@@ -47,8 +47,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "       vqkit encode INPUTS -m MODEL --dataset DATASET [options]",
         help="turn media into token files, or into one data set",
         description="Turn media into token files (.vqt), each read back and compared as it is "
-        "written. With --dataset, turn a folder, a list or a Parquet file of any number of media "
-        "into shards of tokens; the same command again goes on where it was interrupted.",
+        "written. With --dataset, turn a folder, a list, a Parquet or a tar file of any number of "
+        "media into shards of tokens; the same command again goes on where it was interrupted.",
     )
     add_media(parser)
     add_audio_track_option(parser)
