@@ -7,16 +7,14 @@ peak of resident memory the system reports. ``--output benchmarks/results`` keep
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.environment import as_markdown, describe_environment, write_results
+from benchmarks.measuring import verb_in_own_process
 from vqkit.media import AudioWriter, audio_info, read_audio
 from vqkit.nets import SEANetDecoder, SEANetEncoder
 from vqkit.ops.resample import resample
@@ -43,8 +41,8 @@ def main() -> None:
         chunk = ["--chunk-seconds", str(arguments.chunk_seconds)]
         model = ["-m", str(folder / "model"), *chunk]
         steps = {
-            "encode": measure("encode", folder / "long.flac", *model),
-            "decode": measure(
+            "encode": verb_in_own_process("encode", folder / "long.flac", *model),
+            "decode": verb_in_own_process(
                 "decode", folder / "long.flac.vqt", *model, "-o", folder / "back.flac"
             ),
         }
@@ -87,21 +85,6 @@ def write_long(clip: Path, path: Path, hours: float) -> None:
         while missing > 0:
             writer.write(stereo[:, :missing])
             missing -= stereo.shape[1]
-
-
-def measure(verb: str, *arguments: object) -> dict[str, float]:
-    """Run a verb; seconds, and the peak of resident memory of its process in bytes."""
-    command = [sys.executable, "-m", "vqkit", verb, *map(str, arguments)]
-    watcher = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    begin = time.perf_counter()
-    ended = subprocess.run(
-        [sys.executable, "-c", watcher, *command], check=True, capture_output=True, text=True
-    )
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "peak_bytes": 1024 * int(ended.stdout.split()[-1])}
 
 
 def as_report(results: dict[str, Any]) -> str:

@@ -12,7 +12,14 @@ import torch
 
 from vqkit.evaluation.memory import extra_memory_bytes
 
-__all__ = ["Clock", "extra_memory_bytes", "in_own_process", "product_gflops", "take_turns"]
+__all__ = [
+    "Clock",
+    "extra_memory_bytes",
+    "in_own_process",
+    "product_gflops",
+    "take_turns",
+    "verb_in_own_process",
+]
 
 Run = Callable[[], object]
 Clock = Callable[[], float]
@@ -69,6 +76,22 @@ def in_own_process(module: str, *arguments: str) -> str:
         text=True,
         env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**17), "MALLOC_TRIM_THRESHOLD_": "0"},
     ).stdout
+
+
+def verb_in_own_process(verb: str, *arguments: object) -> dict[str, float]:
+    """Run a verb of the command line: seconds, and the peak of its resident memory in bytes."""
+    command = [sys.executable, "-m", "vqkit", verb, *map(str, arguments)]
+    # The peak of all children: of a process that has had one child alone.
+    watcher = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    begin = time.perf_counter()
+    ended = subprocess.run(
+        [sys.executable, "-c", watcher, *command], check=True, stdout=subprocess.PIPE, text=True
+    )
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "peak_bytes": 1024 * int(ended.stdout.split()[-1])}
 
 
 def product_gflops(device: str = "cpu") -> float:

@@ -195,7 +195,7 @@ def test_paths_of_keys_stay_inside(tmp_path: Path) -> None:
         (["verify", "x", "--level-offsets"], "--level-offsets is not an option of verify."),
         (["export", "x", "--format", "memmap"], "expected -o DIR, got none"),
         (["export", "x", "-o", "y"], "expected --format with one of megatron, datatrove"),
-        (["decode", "x", "-o", "y", "--format", "gif"], "--format gif: expected one of png"),
+        (["decode", "x", "-o", "y", "--format", "docx"], "--format docx: expected one of png"),
         (["info", "nosuch://x"], "Storage 'nosuch://x': expected"),
     ],
 )

@@ -153,6 +153,26 @@ def test_json_is_one_document(run: Run, model: Path, pictures: Path, tmp_path: P
     assert done["bits_per_pixel"] == document["bits_per_pixel"] == 8 * size_bytes / 3500
 
 
+def test_large_pictures_are_refused_unless_asked_for(
+    run: Run, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    height, width = SIZES["photo.png"]
+    words = (
+        "encode",
+        pictures / "photo.png",
+        "-m",
+        model,
+        "--trust",
+        "tests",
+        "-o",
+        tmp_path / "x",
+    )
+    refused = run(*words, "--max-pixels", height * width - 1)
+    assert refused.status == 1
+    assert f"more than the limit of {height * width - 1}" in refused.err
+    assert run(*words, "--max-pixels", height * width).status == 0
+
+
 def test_first_codebooks_alone(run: Run, pictures: Path, tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer(levels=3)
     tokenizer.save_pretrained(tmp_path / "model")

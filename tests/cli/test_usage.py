@@ -33,7 +33,7 @@ from vqkit.cli.main import main
         (["decode", "a.jpg.vqt", "a.png.vqt", "--output-dir", "T"], "would both be written"),
         (["decode", "a.vqt", "-o", "a.docx"], "ends in .png, .jpg"),
         (["decode", "a.vqt", "-o", "a.vqt", "--format", "png", "-f"], "is an input"),
-        (["decode", "a.vqt", "--format", "gif"], "invalid choice"),
+        (["decode", "a.vqt", "--format", "docx"], "invalid choice"),
         (["reconstruct", "a.png", "-m", "M"], "--output-dir or -o"),
         (["evaluate", "a.png", "-m", "M"], "--output-dir"),
         (["list", "quantisers"], "expected one of quantizers"),

@@ -82,7 +82,7 @@ def test_every_file_is_seen():
         "training",
         "validation",
     }
-    assert len(CONFIGS) == 180
+    assert len(CONFIGS) == 183
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
     assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vqkit.errors import ConfigError, ShapeError, StreamingError
 from vqkit.files import dumps, loads
 from vqkit.nets import LightVideoDecoder, LightVideoEncoder
-from vqkit.quantizers import FSQ
+from vqkit.quantizers import FSQ, MultiScaleResidual
 from vqkit.testing import tokenizer_checks
 from vqkit.tokenizers import ImageFrontend, Tiling, Tokenizer, VideoFrontend
 from vqkit.tokenizers.frame_groups import FrameGroups
@@ -102,6 +102,32 @@ def test_tiles_have_the_tokens_of_the_whole(tokenizer):
     assert tokenizer.encode([media], chunk_frames=4, tiling=tiling).same_as(whole)
     decoded = tokenizer.decode(whole, chunk_frames=4, tiling=tiling)[0]
     torch.testing.assert_close(decoded, tokenizer.decode(whole)[0], rtol=0, atol=1e-5)
+
+
+def test_token_maps_from_coarse_to_fine_are_of_the_whole_clip():
+    """A quantizer of one grid sees all of it, however the clip comes; other clips are refused."""
+    made = light()
+    scales = [[1, 1, 1], [2, 1, 1], [2, 2, 3]]
+    quantizer = MultiScaleResidual(FSQ([8, 5, 5, 5]), scales)
+    tokenizer = Tokenizer(VideoFrontend(), made.encoder, quantizer, made.decoder).eval()
+    item = clip(5)
+    tokens = tokenizer.encode([item], chunk_frames=4)
+    assert tokens.axes == ("token",)
+    assert tokens.indices.shape == (1, 1 + 2 + 2 * 2 * 3, 1)
+    with torch.no_grad():
+        latents = tokenizer.encoder(item[None]).movedim(1, -1)
+        expected = quantizer.encode(latents)
+        decoded = tokenizer.decoder(quantizer.decode(expected).movedim(-1, 1))[0].clamp(-1, 1)
+    assert torch.equal(tokens.indices, expected)
+    assert torch.equal(tokenizer.decode(loads(dumps(tokens)))[0], decoded)
+    pieces = tokenizer.encode_pieces(item.split(2, dim=1))
+    assert pieces.same_as(tokens)
+    assert torch.equal(torch.cat(list(tokenizer.decode_pieces(pieces)), dim=1), decoded)
+    for other in (clip(9), clip(5, 16, 16)):
+        with pytest.raises(ShapeError):
+            tokenizer.encode([other])
+        with pytest.raises(ShapeError):
+            tokenizer.encode_pieces([other])
 
 
 def test_memory_is_that_of_a_chunk(tokenizer, monkeypatch):

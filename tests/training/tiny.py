@@ -88,8 +88,9 @@ def adversary(**options) -> Adversary:
 
 
 def optimization(**options) -> Optimization:
-    settings = {"average_decay": 0.9, "clip_norm": 1.0, **options}
-    return Optimization(partial(torch.optim.Adam, lr=1e-2), **settings)
+    adam = partial(torch.optim.Adam, lr=1e-2)
+    settings = {"factory": adam, "average_decay": 0.9, "clip_norm": 1.0, **options}
+    return Optimization(**settings)
 
 
 def training(max_steps: int, *, gan: bool = True, **options) -> TokenizerTraining:

@@ -21,13 +21,14 @@ from vqkit.cli.options import (
     positive,
 )
 from vqkit.cli.progress import progress_bar
-from vqkit.cli.scorers import metrics_of_user
+from vqkit.cli.scorers import imported, metrics_of_user
 from vqkit.cli.sources import Source, expand
 from vqkit.cli.usage_error import UsageError
 from vqkit.errors import MissingExtraError, VqkitError
 
 if TYPE_CHECKING:
     from vqkit.evaluation import (
+        Footage,
         ItemFailure,
         ItemResult,
         Medium,
@@ -43,6 +44,13 @@ __all__ = ["add_parser", "run"]
 # Codecs of images are drawn for orientation alone; those of sounds are compared number by number.
 _REFERENCE_ITEMS = {"image": 8}
 _NO_LPIPS = "LPIPS was not asked for (--lpips)"
+_NO_VMAF = "VMAF was not asked for (--vmaf)"
+_NO_FLOW = "not asked for (--flow none)"
+_OPTIONS_OF = {
+    "image": ("lpips",),
+    "audio": ("metrics", "scorer", "transcriber", "transcripts"),
+    "video": ("lpips", "max_frames", "flow", "vmaf"),
+}
 
 
 def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
@@ -51,8 +59,9 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         usage="vqkit evaluate MEDIA... -m MODEL --output-dir DIR [options]",
         help="measure quality, rate and codebook use of a model",
         description="Measure a model on images (PSNR, SSIM, MS-SSIM) or sounds (distances of "
-        "spectra, SI-SDR, PESQ, STOI ...): quality, bits counted on the bytes of token files, use "
-        "of the codebooks. Writes report.json and pictures.",
+        "spectra, SI-SDR, PESQ, STOI ...) or clips (PSNR, SSIM, MS-SSIM, flicker, warping error): "
+        "quality, bits counted on the bytes of token files, use of the codebooks. Writes "
+        "report.json, pictures, and clips side by side.",
     )
     add_media(parser)
     parser.add_argument("--limit", type=positive, metavar="N", help="the first N items alone")
@@ -68,22 +77,51 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         default=[],
         metavar="CODEC[=N,...]",
         help="measure a codec beside the model: jpeg or webp (at qualities N) on the first "
-        f"{_REFERENCE_ITEMS['image']} images, opus, mp3 or amr (at N kbit/s) on all sounds; may be "
-        "repeated",
+        f"{_REFERENCE_ITEMS['image']} images, opus, mp3 or amr (at N kbit/s) on all sounds, x264, "
+        "vp9 or av1 (at CRF N) on all clips; may be repeated",
+    )
+    parser.add_argument(
+        "--match",
+        action="append",
+        default=[],
+        metavar="CODEC",
+        help="measure a codec at the bytes of the model: each item at the best setting that takes "
+        "no more; may be repeated",
     )
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
-    group = parser.add_argument_group("images")
+    group = parser.add_argument_group("images and clips")
     group.add_argument(
         "--lpips", action="store_true", help="measure LPIPS too; needs the weights of VGG16"
     )
+    _add_clip_options(parser)
     _add_sound_options(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--output-dir", required=True, metavar="DIR", help="folder of the report")
     group.add_argument("-f", "--force", action="store_true", help="overwrite a report that exists")
     add_batch_options(parser)
     parser.set_defaults(run=run, verb="evaluate")
+
+
+def _add_clip_options(parser: Parser) -> None:
+    group = parser.add_argument_group("clips")
+    group.add_argument(
+        "--max-frames", type=positive, metavar="N", help="the first N frames of each alone"
+    )
+    group.add_argument(
+        "--flow",
+        metavar="MODULE:OBJECT",
+        help="your estimator of motion for the warping error, e.g. my_models:raft; or none, which "
+        "leaves that out and saves half of the time",
+    )
+    group.add_argument(
+        "--vmaf",
+        nargs="?",
+        const="",
+        metavar="PROGRAM",
+        help="measure VMAF too, by vmaf or an ffmpeg with libvmaf, found or named",
+    )
 
 
 def _add_sound_options(parser: Parser) -> None:
@@ -112,7 +150,13 @@ def _add_sound_options(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    from vqkit.evaluation import evaluate, save_pictures, save_spectrograms, text_summary
+    from vqkit.evaluation import (
+        evaluate,
+        save_clips,
+        save_pictures,
+        save_spectrograms,
+        text_summary,
+    )
     from vqkit.evaluation.report import REPORT_FILE
 
     folder = Path(arguments.output_dir)
@@ -128,11 +172,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sources = sources[: arguments.limit]
     quality = _quality(tokenizer, arguments, sources)
     references = [_reference(text, modality) for text in arguments.reference]
+    references += [(_codec("--match", name, modality), None) for name in arguments.match]
     levels = _levels(tokenizer, arguments.levels)
     with progress_bar(
         len(sources), "Evaluating", wanted=not arguments.no_progress and console.verbosity >= 0
     ) as advance:
-        media = _Media(sources, tokenizer, arguments.alpha, _Watch(console, advance))
+        watch = _Watch(console, advance)
+        media = _Media(sources, tokenizer, arguments.alpha, arguments.max_frames, watch)
         report = evaluate(
             tokenizer,
             media,
@@ -151,6 +197,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     # What came through a pipe cannot be read once more.
     if modality == "audio" and measured and all(source.path for source in sources):
         written += save_spectrograms(report, folder, tokenizer, media.sound, measured[0])
+    if modality == "video" and measured:
+        written += save_clips(report, folder, tokenizer, media.clip, measured[0])
     if arguments.json:
         console.document(report.to_dict())
     else:
@@ -189,20 +237,23 @@ def _quality(
         SOUND_METRICS,
         ImageQuality,
         SoundQuality,
-        default_quality,
     )
 
-    of_sounds = ("metrics", "scorer", "transcriber", "transcripts")
     modality = tokenizer.frontend.modality
-    foreign = ("lpips",) if modality == "audio" else of_sounds
-    if given := [f"--{name}" for name in foreign if getattr(arguments, name)]:
+    foreign = [name for kind, names in _OPTIONS_OF.items() if kind != modality for name in names]
+    foreign = [name for name in foreign if name not in _OPTIONS_OF[modality]]
+    if given := [
+        f"--{name.replace('_', '-')}"
+        for name in foreign
+        if getattr(arguments, name) not in (None, [], False)
+    ]:
         raise UsageError(
             f"{given[0]}: {tokenizer.name} is a tokenizer of {modality}. Leave it out."
         )
     if modality == "image":
         return ImageQuality(_lpips() if arguments.lpips else _NO_LPIPS)
-    if modality != "audio":
-        return default_quality(tokenizer.spec)
+    if modality == "video":
+        return _video_quality(arguments)
     names: Sequence[str] = DEFAULT_SOUND_METRICS
     if arguments.metrics:
         names = SOUND_METRICS if arguments.metrics == "all" else arguments.metrics.split(",")
@@ -213,6 +264,19 @@ def _quality(
     added = metrics_of_user(arguments.scorer, arguments.transcriber, arguments.transcripts, sources)
     assert tokenizer.spec.sample_rate_hz is not None
     return SoundQuality(tokenizer.spec.sample_rate_hz, (*names, *added))
+
+
+def _video_quality(arguments: argparse.Namespace) -> "Quality":
+    from vqkit.evaluation import VMAF, VideoQuality
+
+    flow = arguments.flow
+    if flow == "none":
+        flow = _NO_FLOW
+    elif flow is not None:
+        flow = imported("--flow", flow)
+    vmaf: VMAF | str = _NO_VMAF if arguments.vmaf is None else VMAF(arguments.vmaf or None)
+    lpips = _lpips() if arguments.lpips else _NO_LPIPS
+    return VideoQuality(lpips, flow=flow, vmaf=vmaf)
 
 
 def _levels(tokenizer: "Tokenizer", text: str | None) -> list[int]:
@@ -243,9 +307,7 @@ def _reference(text: str, modality: str) -> tuple[str, list[int]]:
     from vqkit.evaluation import REFERENCE_CODECS
 
     name, _, numbers = text.partition("=")
-    known = [codec.name for codec in REFERENCE_CODECS.values() if codec.kind.modality == modality]
-    if name not in known:
-        raise UsageError(f"--reference {text}: expected one of {', '.join(known)}, got {name!r}.")
+    _codec("--reference", name, modality)
     factor = 1000 if modality == "audio" else 1
     least, largest = REFERENCE_CODECS[name].settings_range
     try:
@@ -259,22 +321,40 @@ def _reference(text: str, modality: str) -> tuple[str, list[int]]:
     return name, settings
 
 
+def _codec(option: str, name: str, modality: str) -> str:
+    """The name of a codec of these media.
+
+    Raises:
+        UsageError: There is no such.
+    """
+    from vqkit.evaluation import REFERENCE_CODECS
+
+    known = [codec.name for codec in REFERENCE_CODECS.values() if codec.kind.modality == modality]
+    if name not in known:
+        raise UsageError(f"{option} {name}: expected one of {', '.join(known)}, got {name!r}.")
+    return name
+
+
 def _with_references(
     report: "Report",
-    references: Sequence[tuple[str, list[int]]],
+    references: "Sequence[tuple[str, list[int] | None]]",
     media: "_Media",
     quality: "Quality",
     console: Console,
 ) -> "tuple[Report, bool]":
     """The report with the codecs that could be measured, and whether all could."""
-    from vqkit.evaluation import codec_reference
+    from vqkit.evaluation import codec_reference, matched_reference
 
+    sizes_bytes = {item.name: item.size_bytes for item in report.items}
     curves = []
     wanted = references if report.items else []
     for name, settings in wanted:
         again = media.again(report, _REFERENCE_ITEMS.get(report.setting.modality))
         try:
-            curves.append(codec_reference(again, name, settings, quality))
+            if settings is None:
+                curves.append(matched_reference(again, sizes_bytes, name, quality))
+            else:
+                curves.append(codec_reference(again, name, settings, quality))
         # The evaluation is worth its report without a codec too.
         except (VqkitError, OSError) as error:
             console.failure(error, name)
@@ -289,13 +369,16 @@ class _Media:
         sources: Sequence[Source],
         tokenizer: "Tokenizer",
         alpha: str,
+        max_frames: int | None,
         on_item: "Callable[[ItemResult | ItemFailure], None]",
     ) -> None:
         self.sources = sources
         self.tokenizer = tokenizer
         self.alpha = alpha
+        self.max_frames = max_frames
         self.on_item = on_item
         self.failures: list[ItemFailure] = []
+        self._piped: bytes | None = None
 
     def __iter__(self) -> "Iterator[tuple[str, Medium]]":
         from vqkit.evaluation import ItemFailure
@@ -326,11 +409,31 @@ class _Media:
         assert isinstance(medium, Audio)
         return medium
 
+    def clip(self, name: str) -> "Footage":
+        """One of the clips once more."""
+        (source,) = (source for source in self.sources if source.name == name)
+        return self._footage(source)
+
+    def _footage(self, source: Source) -> "Footage":
+        """A clip that is read block by block, when it is wanted; a pipe gives its bytes once."""
+        from vqkit.evaluation import FileFootage
+
+        if source.path is None and self._piped is None:
+            opened = source.open()
+            assert not isinstance(opened, Path)
+            self._piped = opened.read()
+        content = source.path or self._piped
+        assert content is not None
+        channels = self.tokenizer.frontend.channels
+        return FileFootage(content, channels=channels, alpha=self.alpha, max_frames=self.max_frames)
+
     def _read(self, source: Source) -> "Medium":
         from vqkit.media import Audio
 
         if source.problem:
             raise VqkitError(source.problem)
+        if self.tokenizer.frontend.modality == "video":
+            return self._footage(source)
         media = read_media(source, self.tokenizer, self.alpha)
         if media.sample_rate_hz is None:
             return media.tensor

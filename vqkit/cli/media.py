@@ -159,7 +159,8 @@ def encode_media(
     Args:
         source: The file.
         tokenizer: Of one modality.
-        arguments: With ``alpha``, ``audio_track``, which time is taken and how media are cut.
+        arguments: With ``alpha``, ``audio_track``, ``max_pixels``, which time is taken and how
+            media are cut.
         sounds: Keeps the sounds of clips.
         console: Where it is said that a file has further sounds.
 
@@ -181,7 +182,12 @@ def encode_media(
     if modality == "image":
         from vqkit.media import ImageReader
 
-        with ImageReader(source.open(), channels=channels, alpha=arguments.alpha) as picture:
+        with ImageReader(
+            source.open(),
+            channels=channels,
+            alpha=arguments.alpha,
+            max_pixels=arguments.max_pixels,
+        ) as picture:
             return tokenizer.encode_pieces(picture.strips(_STRIP_ROWS), **cutting)
     from vqkit.facade import encode_sound
     from vqkit.media import AudioReader

@@ -224,7 +224,7 @@ def add_codebooks_option(parser: Parser, verb: str, *, bitrate: bool = False) ->
 
 
 def add_cutting_options(parser: Parser, verb: str) -> None:
-    """How much of long and large media is in memory."""
+    """How much of long and large media is in memory; for encoding, how large they may be."""
     group = parser.add_argument_group(
         "long and large media", "Memory does not grow with them, if the model can do with a part."
     )
@@ -255,6 +255,15 @@ def add_cutting_options(parser: Parser, verb: str) -> None:
         metavar="N",
         help="what neighbouring tiles have in common (default: 128, or all of a smaller tile)",
     )
+    if verb == "encode":
+        group.add_argument(
+            "--max-pixels",
+            type=positive,
+            default=1 << 28,
+            metavar="N",
+            help="refuse pictures of more pixels before anything of them is decoded (default: 268 "
+            "million)",
+        )
 
 
 def add_output_options(parser: Parser, *, default: str, format: bool) -> None:

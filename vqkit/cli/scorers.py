@@ -11,7 +11,7 @@ from vqkit.cli.usage_error import UsageError
 if TYPE_CHECKING:
     from vqkit.evaluation import SoundMetric
 
-__all__ = ["metrics_of_user"]
+__all__ = ["imported", "metrics_of_user"]
 
 
 def metrics_of_user(
@@ -32,19 +32,23 @@ def metrics_of_user(
         name, _, path = text.partition("=")
         if not path:
             raise UsageError(f"--scorer {text}: expected NAME=MODULE:OBJECT.")
-        metrics.append(scorer_metric(name, _imported("--scorer", path)))
+        metrics.append(scorer_metric(name, imported("--scorer", path)))
     if (transcriber is None) != (transcripts is None):
         raise UsageError("Expected --transcriber and --transcripts together, got one of them.")
     if transcriber is not None and transcripts is not None:
         said = _said(_read(Path(transcripts)), sources)
         if not said:
             raise UsageError(f"--transcripts {transcripts}: it names none of the sounds.")
-        metrics.append(word_error_metric(_imported("--transcriber", transcriber), said))
+        metrics.append(word_error_metric(imported("--transcriber", transcriber), said))
     return metrics
 
 
-def _imported(option: str, path: str) -> Any:
-    """An object that is called, made without arguments if it is a class."""
+def imported(option: str, path: str) -> Any:
+    """An object that is called, made without arguments if it is a class.
+
+    Raises:
+        UsageError: It names nothing that can be called.
+    """
     module_name, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)

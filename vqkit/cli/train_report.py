@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from vqkit.data import MediaSet
-    from vqkit.evaluation import Medium, Quality, Report
+    from vqkit.data import MediaSet, VideoSource
+    from vqkit.evaluation import Footage, Medium, Quality, Reconstruction, Report
     from vqkit.tokenizers import Tokenizer
 
 __all__ = ["write_reports"]
@@ -54,15 +54,42 @@ def write_reports(settings: "DictConfig", tokenizer: "Tokenizer", data: Any, out
     _print_usage(report)
 
 
-def _items(settings: "DictConfig", data: Any, source: "MediaSet") -> "Iterator[tuple[str, Tensor]]":
+def _items(
+    settings: "DictConfig", data: Any, source: "MediaSet"
+) -> "Iterator[tuple[str, Tensor | Footage]]":
     """Names and items, whole or as the validation has them."""
     from torch import Generator
 
+    from vqkit.data import VideoSource
+
+    if isinstance(source, VideoSource):
+        yield from _clips(settings, data, source)
+        return
     for name, item in source.items():
         if settings.get("prepared") and data.validation_transform is not None:
             # Not at random: each item the same, whichever are measured.
             item = data.validation_transform(item, Generator().manual_seed(0))
         yield name, item
+
+
+def _clips(
+    settings: "DictConfig", data: Any, source: "VideoSource"
+) -> "Iterator[tuple[str, Footage]]":
+    """Of files no more is read than is measured at a time, or than the validation takes."""
+    from torch import Generator
+
+    from vqkit.evaluation import SourceFootage, TensorFootage
+    from vqkit.media import exact_rate
+
+    transform = data.validation_transform if settings.get("prepared") else None
+    rate = None if source.frame_rate is None else exact_rate(source.frame_rate)
+    for index in range(len(source)):
+        if transform is None:
+            yield source.name(index), SourceFootage(source, index)
+            continue
+        clip = source.sample_or_skip(index, transform, Generator().manual_seed(0))
+        if clip is not None:
+            yield source.name(index), TensorFootage(clip, rate)
 
 
 def _report_held_out(
@@ -75,6 +102,8 @@ def _report_held_out(
     from vqkit.evaluation import (
         codec_reference,
         evaluate,
+        matched_reference,
+        save_clips,
         save_pictures,
         save_spectrograms,
         text_summary,
@@ -82,10 +111,16 @@ def _report_held_out(
 
     dataset = f"held-out {quality.kind.items}"
     report = evaluate(tokenizer, held_out, dataset=dataset, quality=quality)
-    if held_out:
+    sizes_bytes = {item.name: item.size_bytes for item in report.items}
+    measured = [row for row in held_out if row[0] in sizes_bytes][:_REFERENCE_ITEMS]
+    if measured:
         curves = [
-            codec_reference(held_out[:_REFERENCE_ITEMS], codec, list(of_codec), quality=quality)
+            codec_reference(measured, codec, list(of_codec), quality=quality)
             for codec, of_codec in settings.references.items()
+        ]
+        curves += [
+            matched_reference(measured, sizes_bytes, codec, quality)
+            for codec in settings.get("matched", ())
         ]
         report = dataclasses.replace(report, references=tuple(curves))
     report.save(output)
@@ -93,6 +128,9 @@ def _report_held_out(
     if quality.kind.modality == "audio":
         sounds: dict[str, Any] = dict(held_out)
         save_spectrograms(report, output, tokenizer, sounds.__getitem__)
+    if quality.kind.modality == "video":
+        clips: dict[str, Any] = dict(held_out)
+        save_clips(report, output, tokenizer, clips.__getitem__)
     print(text_summary(report))
 
 
@@ -102,16 +140,27 @@ def _round_trip(
     """Write one item as a token file, and what that decodes to."""
     from torch import Tensor
 
+    from vqkit.clips import write_clip
+    from vqkit.evaluation import Footage
     from vqkit.files import read_tokens, write_tokens
 
     file = output / f"{Path(name).stem}.vqt"
-    # At the rate of the model, as the data are.
-    item = medium if isinstance(medium, Tensor) else medium.samples
-    write_tokens(tokenizer.encode([item]), file, overwrite=True)
+    if isinstance(medium, Footage):
+        encoded = tokenizer.encode_pieces(medium.blocks(), frame_rate=medium.frame_rate)
+    else:
+        # At the rate of the model, as the data are.
+        item = medium if isinstance(medium, Tensor) else medium.samples
+        encoded = tokenizer.encode([item])
+    write_tokens(encoded, file, overwrite=True)
     tokens = read_tokens(file)
-    decoded = tokenizer.decode(tokens)[0]
     decoded_file = file.with_suffix(f".{DEFAULT_FORMATS[tokens.modality]}")
-    write_media(decoded, tokens.media[0], Target(decoded_file, force=True), None)
+    decoded: Reconstruction
+    if isinstance(medium, Footage):
+        write_clip(tokenizer.decode_pieces(tokens), tokens, decoded_file, overwrite=True)
+        decoded = tokenizer.decode_pieces(tokens)
+    else:
+        decoded = tokenizer.decode(tokens)[0]
+        write_media(decoded, tokens.media[0], Target(decoded_file, force=True), None)
     num_bytes = file.stat().st_size
     rate = rate_words(rate_facts(tokens.media[0], num_bytes))
     metric = quality.metrics[0]
@@ -123,12 +172,14 @@ def _round_trip(
     )
 
 
-def _medium(item: "Tensor", tokenizer: "Tokenizer") -> "Medium":
+def _medium(item: "Tensor | Footage", tokenizer: "Tokenizer") -> "Medium":
     """An item of the training's data: a sound with its rate."""
+    from torch import Tensor
+
     from vqkit.media import Audio
 
     rate_hz = tokenizer.frontend.sample_rate_hz
-    return item if rate_hz is None else Audio(item, rate_hz)
+    return Audio(item, rate_hz) if isinstance(item, Tensor) and rate_hz is not None else item
 
 
 def _print_usage(report: "Report") -> None:

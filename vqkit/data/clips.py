@@ -1,6 +1,7 @@
 """Opened clips, of which any frames can be read."""
 
 from abc import ABC, abstractmethod
+from fractions import Fraction
 
 from torch import Tensor
 
@@ -14,10 +15,12 @@ class Clip(ABC):
 
     Args:
         num_frames: its length.
+        frame_rate: frames per second; None where it is not known.
     """
 
-    def __init__(self, num_frames: int) -> None:
+    def __init__(self, num_frames: int, frame_rate: Fraction | None = None) -> None:
         self.num_frames = num_frames
+        self.frame_rate = frame_rate
 
     def read(self, start: int, num_frames: int) -> Tensor:
         """Frames ``start`` to ``start + num_frames`` of it, the same bits as of the whole.
@@ -47,10 +50,11 @@ class TensorClip(Clip):
 
     Args:
         frames: all of it, [channels, frames, height, width], uint8 or float32.
+        frame_rate: frames per second; None where it is not known.
     """
 
-    def __init__(self, frames: Tensor) -> None:
-        super().__init__(frames.shape[1])
+    def __init__(self, frames: Tensor, frame_rate: Fraction | None = None) -> None:
+        super().__init__(frames.shape[1], frame_rate)
         self._frames = frames
 
     def _read(self, start: int, num_frames: int) -> Tensor:

@@ -55,6 +55,7 @@ class VideoFiles(VideoSource):
         self._cache = ItemCache(cache_size_bytes)
         self._not_cached: set[int] = set()
         self._seconds: dict[int, Fraction] = {}
+        self._rates: dict[int, Fraction] = {}
 
     def name(self, index: int) -> str:
         """The file's path."""
@@ -65,7 +66,7 @@ class VideoFiles(VideoSource):
         """Open the file, or give what an earlier reading kept."""
         kept = self._kept(index)
         if kept is not None:
-            yield TensorClip(kept)
+            yield TensorClip(kept, self._rates.get(index))
         else:
             with self._opened(index) as clip:
                 yield clip
@@ -92,7 +93,8 @@ class VideoFiles(VideoSource):
         ) as reader:
             if index not in self._seconds:
                 self._seconds[index] = reader.measure_seconds()
-            yield _FileClip(reader, self._seconds[index], self._rate or reader.info.frame_rate)
+                self._rates[index] = self._rate or reader.info.frame_rate
+            yield _FileClip(reader, self._seconds[index], self._rates[index])
 
 
 class VideoFolder(VideoFiles):
@@ -179,9 +181,9 @@ class _FileClip(Clip):
     """
 
     def __init__(self, reader: VideoReader, seconds: Fraction, frame_rate: Fraction) -> None:
-        super().__init__(max(1, round(seconds * frame_rate)))
+        super().__init__(max(1, round(seconds * frame_rate)), frame_rate)
         self._reader = reader
-        self._frame_rate = frame_rate
+        self._step_seconds = 1 / frame_rate
 
     @property
     def size_bytes(self) -> int:
@@ -189,4 +191,4 @@ class _FileClip(Clip):
         return self.num_frames * self._reader.channels * self._reader.height * self._reader.width
 
     def _read(self, start: int, num_frames: int) -> Tensor:
-        return self._reader.nearest([(start + i) / self._frame_rate for i in range(num_frames)])
+        return self._reader.nearest([(start + i) * self._step_seconds for i in range(num_frames)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vqkit.errors import ConfigError
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult
+from vqkit.evaluation.media_kind import CLIPS
 from vqkit.evaluation.rate_curve import RateCurve
 from vqkit.evaluation.table_health import TableHealth
 from vqkit.metrics.codebook import CodebookLevel
@@ -23,8 +24,8 @@ _FORMAT, _FORMAT_VERSION = "vqkit evaluation report", 2
 _DEFINITIONS = {
     "media": "quality and rate are those of the token file, decoded from its bytes",
     "mean": "mean over items of each item's value",
-    "pooled": "of the set as one: PSNR of the squared error over all values of all images, errors "
-    "per word over all words",
+    "pooled": "of the set as one: PSNR of the squared error over all values of all images or "
+    "clips, errors per word over all words",
     "digest": "SHA-256 over the sorted digests of the items; that of an item is over its values as "
     "float32 and its size",
     "nominal": "log2 of the codebook's size for every token",
@@ -32,7 +33,11 @@ _DEFINITIONS = {
     "any table or header",
     "prior": "-log2 of the probability that the model's prior gives the tokens",
     "actual": "bytes of the token file, header and checksums included",
-    "rate": "sums over all items, ratios of the sums; per pixel of images, per second of sounds",
+    "rate": "sums over all items, ratios of the sums; per pixel of images and of all frames of "
+    "clips, per second of sounds and clips",
+    "series": "of clips, frame by frame: scores of frames, or of frames and the ones before them "
+    "(one fewer); entropy_bits of latent frames, by the frequencies of the clip's own tokens",
+    "payload_bytes": "what a codec codes, without container and without what x264 says of itself",
     "uniform_usage": "1 - (1 - 1/K)^T, the usage of a uniform source over T tokens and K codes",
     "num_distinct": "vectors of a table that are no near-copy of another (vqkit.metrics."
     "twin_vectors)",
@@ -124,6 +129,11 @@ def plain(value: Any) -> Any:
 
 def _rate(report: "Report") -> dict[str, Any]:
     rate, unit = report.rate, report.kind.unit
+    of_clips = {
+        "frames": report.num_frames,
+        "seconds": report.seconds,
+        "actual_bits_per_second": report.bits_per_second,
+    }
     return {
         "nominal_bits": rate.nominal_bits,
         "size_bytes": rate.size_bytes,
@@ -135,6 +145,7 @@ def _rate(report: "Report") -> dict[str, Any]:
         f"entropy_bits_per_{unit}": _ratio(report.entropy_bits, rate.extent),
         f"actual_bits_per_{unit}": rate.actual_rate,
         "overhead_share": rate.overhead_share,
+        **(of_clips if report.kind is CLIPS else {}),
     }
 
 
@@ -148,6 +159,15 @@ def _time(report: "Report") -> dict[str, Any]:
         "decoded_items_per_second": _ratio(num_items, report.decode_seconds),
         f"encoded_{unit}s_per_second": _ratio(extent, report.encode_seconds),
         f"decoded_{unit}s_per_second": _ratio(extent, report.decode_seconds),
+        **(_frames_per_second(report) if report.kind is CLIPS else {}),
+    }
+
+
+def _frames_per_second(report: "Report") -> dict[str, Any]:
+    spent = {"encoded": report.encode_seconds, "decoded": report.decode_seconds}
+    return {
+        f"{verb}_frames_per_second": _ratio(report.num_frames, seconds)
+        for verb, seconds in spent.items()
     }
 
 
@@ -162,19 +182,30 @@ def _table(table: TableHealth) -> dict[str, Any]:
 
 
 def _item(item: ItemResult, unit: str) -> dict[str, Any]:
+    of_clips = {"seconds": item.seconds, "actual_bits_per_second": item.bits_per_second}
+    series = {name: [_rounded(value) for value in values] for name, values in item.series.items()}
     return {
         **asdict(item),
+        "series": series,
         f"nominal_bits_per_{unit}": item.nominal_rate,
         f"entropy_bits_per_{unit}": item.entropy_rate,
         "prior_bits_per_token": item.prior_bits_per_token,
         f"actual_bits_per_{unit}": item.actual_rate,
+        **(of_clips if "frames" in item.size else {}),
     }
 
 
+def _rounded(value: float | None) -> float | None:
+    """Thousands of frames stand in a report: five digits of each are enough."""
+    return None if value is None else float(f"{value:.5g}")
+
+
 def _item_of(row: Mapping[str, Any]) -> ItemResult:
-    known = {name: row[name] for name in ItemResult.__dataclass_fields__}
+    known = {name: row[name] for name in ItemResult.__dataclass_fields__ if name != "series"}
     levels = tuple(LevelResult(**level) for level in row["levels"])
-    return ItemResult(**{**known, "levels": levels})
+    # Reports of earlier versions have none.
+    series = {name: tuple(values) for name, values in row.get("series", {}).items()}
+    return ItemResult(**{**known, "levels": levels, "series": series})
 
 
 def _level_of(row: Mapping[str, Any]) -> CodebookLevel:

@@ -5,7 +5,7 @@ from typing import Any
 
 from vqkit.errors import ConfigError
 from vqkit.evaluation.document import plain
-from vqkit.evaluation.media_kind import SOUNDS
+from vqkit.evaluation.media_kind import CLIPS, SOUNDS
 from vqkit.evaluation.rate_curve import RatePoint
 from vqkit.evaluation.report import Report
 
@@ -88,6 +88,8 @@ def _numbers(report: Report) -> dict[str, float]:
     if report.items:
         name, rate = _rate(report, report.rate.actual_rate)
         found[name] = rate
+        if report.kind is CLIPS and report.bits_per_second is not None:
+            found["kilobits_per_second_of_files"] = report.bits_per_second / 1000
         found["bitrate_efficiency"] = report.bitrate_efficiency
         found["lowest_usage"] = min(level.usage for level in report.codebooks)
     return {name: value for name, value in found.items() if value is not None}
@@ -114,12 +116,16 @@ def _rate(report: Report, bits: float) -> tuple[str, float]:
 
 def _point(report: Report, point: RatePoint) -> dict[str, Any]:
     name, rate = _rate(report, point.rate)
+    payload = {}
+    if point.payload_rate is not None:
+        bits = _rate(report, point.payload_rate)[1]
+        payload = {name.replace("of_files", "without_container"): _rounded(bits)}
     means = {
         key: _rounded(summary.mean)
         for key, summary in point.metrics.items()
         if summary.mean is not None
     }
-    return {name: _rounded(rate), "metrics": means}
+    return {name: _rounded(rate), **payload, "metrics": means}
 
 
 def _hardware(report: Report) -> str:

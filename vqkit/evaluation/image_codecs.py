@@ -10,7 +10,7 @@ from torch import Tensor
 from vqkit.errors import MediaError
 from vqkit.evaluation.media_kind import IMAGES
 from vqkit.evaluation.quality import Medium
-from vqkit.evaluation.reference_codec import ReferenceCodec
+from vqkit.evaluation.reference_codec import CodedItem, ReferenceCodec
 from vqkit.metrics.image import round_to_eight_bits
 
 __all__ = ["JPEG", "WEBP"]
@@ -38,7 +38,7 @@ class _PillowCodec(ReferenceCodec):
         """The quality."""
         return f"quality {setting}"
 
-    def round_trip(self, name: str, medium: Medium, setting: int) -> tuple[int, Tensor]:
+    def round_trip(self, name: str, medium: Medium, setting: int) -> CodedItem:
         """Of an image ``[1 or 3, height, width]`` in [-1, 1]."""
         from PIL import Image
 
@@ -61,7 +61,7 @@ class _PillowCodec(ReferenceCodec):
         with Image.open(io.BytesIO(file.getvalue())) as decoded:
             data = bytearray(decoded.convert(mode).tobytes())
         flat = torch.frombuffer(data, dtype=torch.uint8).reshape(*medium.shape[1:], -1)
-        return len(file.getvalue()), flat.permute(2, 0, 1) / 127.5 - 1
+        return CodedItem(len(file.getvalue()), flat.permute(2, 0, 1) / 127.5 - 1)
 
     def _refused(self, name: str, medium: Medium) -> MediaError:
         got = tuple(medium.shape) if isinstance(medium, Tensor) else type(medium).__name__

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vqkit.errors import ShapeError
 from vqkit.evaluation.item import Picture
 from vqkit.evaluation.media_kind import IMAGES
-from vqkit.evaluation.quality import Medium, Metric, Quality, Scores
+from vqkit.evaluation.quality import Medium, Metric, Quality, Reconstruction, Scores
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
     SSIM_MINIMUM_SIDE,
@@ -22,7 +22,7 @@ from vqkit.metrics.image import (
     ssim,
 )
 
-__all__ = ["ImageQuality", "PerceptualMetric"]
+__all__ = ["ImageQuality", "PerceptualMetric", "description_of"]
 
 PerceptualMetric = Callable[[Tensor, Tensor], Tensor]
 """Distance of a reconstruction and its target, both ``[batch, channels, height, width]``."""
@@ -88,7 +88,7 @@ class ImageQuality(Quality):
         if isinstance(self.lpips, str):
             lpips = replace(_LPIPS, reason=self.lpips)
         else:
-            lpips = replace(_LPIPS, definition=_description(self.lpips))
+            lpips = replace(_LPIPS, definition=description_of(self.lpips))
         return (_PSNR, _SSIM, _MS_SSIM, lpips)
 
     @property
@@ -101,9 +101,10 @@ class ImageQuality(Quality):
         """The perceptual metric."""
         return (self.lpips,) if isinstance(self.lpips, nn.Module) else ()
 
-    def measure(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
+    def measure(self, name: str, reconstruction: Reconstruction, original: Medium) -> Scores:
         """Of the 8-bit pictures; ``mean_squared_error`` for the PSNR of the set as a whole."""
         assert isinstance(original, Tensor)
+        assert isinstance(reconstruction, Tensor)
         target = round_to_eight_bits(original)[None]
         reconstruction = round_to_eight_bits(reconstruction)[None]
         error = mean_squared_error(reconstruction, target)
@@ -120,9 +121,10 @@ class ImageQuality(Quality):
         missing = {key for key, value in values.items() if value is None}
         return Scores(values, dict.fromkeys(sorted(missing & measured), _TOO_SMALL))
 
-    def picture(self, name: str, reconstruction: Tensor, original: Medium) -> Picture:
+    def picture(self, name: str, reconstruction: Reconstruction, original: Medium) -> Picture:
         """Both 8-bit pictures and their difference, of at most 480 pixels a side."""
         assert isinstance(original, Tensor)
+        assert isinstance(reconstruction, Tensor)
         target, decoded = map(round_to_eight_bits, (original, reconstruction))
         error = (target - decoded).abs() * _ERROR_GAIN - 1
         return Picture(name, *map(_small_levels, (target, decoded, error)))
@@ -147,7 +149,8 @@ def _small_levels(media: Tensor) -> Tensor:
     return levels.permute(1, 2, 0).cpu().contiguous()
 
 
-def _description(lpips: PerceptualMetric) -> str:
+def description_of(lpips: PerceptualMetric) -> str:
+    """A perceptual metric and where its weights are from."""
     weights = (f"{name}={getattr(lpips, name, None)}" for name in ("backbone", "heads"))
     name = getattr(lpips, "__name__", type(lpips).__name__)
     return f"{name}({', '.join(weights)})" if hasattr(lpips, "backbone") else name

@@ -1,9 +1,11 @@
-"""What an evaluation says of one item: an image or a sound."""
+"""What an evaluation says of one item: an image, a sound or a clip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from vqkit.tokenizers.spec import seconds_of
 
 __all__ = ["ItemFailure", "ItemResult", "LevelResult", "Picture"]
 
@@ -24,10 +26,10 @@ class ItemResult:
 
     name: str
     size: Mapping[str, int]
-    """``height``, ``width`` and ``channels``, or ``samples``, ``sample_rate_hz`` and
-    ``channels``."""
+    """``height``, ``width`` and ``channels``; of a clip its ``frames`` and the fraction of their
+    rate too; ``samples``, ``sample_rate_hz`` and ``channels`` of a sound."""
     extent: float
-    """Pixels of an image, seconds of a sound; channels do not count."""
+    """Pixels of an image or of all frames, seconds of a sound; channels do not count."""
     digest: str
     """SHA-256 of the values and the size, the first 16 hex digits."""
     num_tokens: int
@@ -50,6 +52,18 @@ class ItemResult:
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a score is None."""
     levels: tuple[LevelResult, ...] = ()
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Of a clip: scores frame by frame, and ``entropy_bits`` of its latent frames."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasts; None of an image, and where a clip's rate is not known."""
+        return seconds_of(self.size)
+
+    @property
+    def bits_per_second(self) -> float | None:
+        """Counted on the bytes of the file; None where it has no seconds."""
+        return 8 * self.size_bytes / self.seconds if self.seconds else None
 
     @property
     def nominal_rate(self) -> float:

@@ -1,26 +1,26 @@
 """Run a tokenizer over media, through the bytes of its token files, and measure what comes out."""
 
-import hashlib
-import json
+import math
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vqkit.errors import ConfigError, ShapeError, TokenFileError
+from vqkit.evaluation.coding import ClipCoding, MediaTokenizer, WholeCoding
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.image_quality import ImageQuality
 from vqkit.evaluation.item import ItemFailure, ItemResult, LevelResult, Picture
-from vqkit.evaluation.media_kind import SOUNDS, kind_of
-from vqkit.evaluation.quality import Medium, Quality, Scores
+from vqkit.evaluation.media_kind import CLIPS, SOUNDS, kind_of
+from vqkit.evaluation.quality import Medium, Quality, Reconstruction, Scores
 from vqkit.evaluation.report import Report, Setting
 from vqkit.evaluation.sound_quality import SoundQuality
 from vqkit.evaluation.table_health import TableHealth
+from vqkit.evaluation.video_quality import VideoQuality
 from vqkit.files import CodingResources, dumps, level_rates, loads, read_info
-from vqkit.media import Audio
 from vqkit.metrics.codebook import (
     CodeHistogram,
     append_rows,
@@ -33,22 +33,7 @@ from vqkit.priors import Prior
 from vqkit.quantizers import Quantizer
 from vqkit.tokenizers.tokens import Tokens
 
-__all__ = ["MediaTokenizer", "default_quality", "evaluate"]
-
-
-@runtime_checkable
-class MediaTokenizer(Protocol):
-    """What an evaluation needs of a tokenizer; :class:`vqkit.tokenizers.Tokenizer` is one."""
-
-    def encode(self, media: Sequence[Tensor], *, sample_rate_hz: int | None = None) -> Tokens:
-        """Tokens of a list of media ``[channels, *size]``; only sounds come with their rate."""
-
-    def decode(self, tokens: Tokens) -> list[Tensor]:
-        """Media of their original size."""
-
-    @property
-    def spec(self) -> Any:
-        """Description with ``modality``, ``codebook_sizes`` and ``to_dict()``."""
+__all__ = ["default_quality", "evaluate"]
 
 
 def evaluate(
@@ -70,9 +55,11 @@ def evaluate(
     several processes, evaluate a part of the media in each and call :meth:`Report.gather`.
 
     Args:
-        tokenizer: any object with ``encode``, ``decode`` and ``spec``.
+        tokenizer: any object with ``encode``, ``decode`` and ``spec``; of clips with
+            ``encode_pieces`` and ``decode_pieces``.
         media: names, each different, and images ``[channels, height, width]`` in [-1, 1], or
-            sounds (:class:`vqkit.media.Audio`, or samples at the model's rate).
+            sounds (:class:`vqkit.media.Audio`, or samples at the model's rate), or clips
+            (:class:`Footage`, read block by block, or ``[channels, frames, height, width]``).
         dataset: name of the set, for the report.
         quality: what is measured; by default what :func:`default_quality` gives.
         levels: measure the first so many codebooks of a residual quantizer as well, each count
@@ -155,9 +142,10 @@ def default_quality(spec: Any) -> Quality:
     Raises:
         ConfigError: It is a tokenizer of other media.
     """
-    if kind_of(spec.modality) is SOUNDS:
+    kind = kind_of(spec.modality)
+    if kind is SOUNDS:
         return SoundQuality(spec.sample_rate_hz)
-    return ImageQuality()
+    return VideoQuality() if kind is CLIPS else ImageQuality()
 
 
 class _CodeUse:
@@ -201,37 +189,35 @@ class _Run:
         parameters = tokenizer.parameters() if isinstance(tokenizer, nn.Module) else iter(())
         parameter = next(parameters, None)
         self.device = torch.device("cpu") if parameter is None else parameter.device
+        coding = ClipCoding if quality.kind is CLIPS else WholeCoding
+        self.coding = coding(tokenizer, self.device)
 
     @torch.no_grad()
     def measure(self, name: str, medium: Medium) -> tuple[ItemResult, Tokens]:
         """The row of one item, and the tokens in its file."""
-        values, options = _values_of(medium)
-        values = values.to(self.device)
         if not self.is_warm:
-            # What loads on first use is no part of the speed.
-            self.tokenizer.decode(self.tokenizer.encode([values], **options))
+            self.coding.warm_up(medium)
             self.is_warm = True
-        begin = self._now()
-        tokens = self.tokenizer.encode([values], **options)
+        encoded = self.coding.encode(medium)
+        tokens = encoded.tokens
+        begin = self.coding.now()
         data = dumps(tokens, resources=self.resources)
-        encoded = self._now()
+        written = self.coding.now()
         tokens_read = loads(data, resources=self.resources)
-        reconstruction = self.tokenizer.decode(tokens_read.to(self.device))[0]
-        decoded = self._now()
-        # Metrics of images have weights and compute where the tokenizer does.
-        original = values if isinstance(medium, Tensor) else medium
+        read = self.coding.now()
         if not tokens_read.same_as(tokens):
             raise TokenFileError(
                 "Evaluating failed: expected the tokens written, read others. Run vqkit verify."
             )
+        reconstruction, decoding_seconds = self.coding.decode(tokens_read.to(self.device))
         info = read_info(data)
-        size = {**tokens_read.media[0], "channels": values.shape[0]}
-        scores = self._scores(name, reconstruction, original)
+        size = {**tokens_read.media[0], "channels": encoded.channels}
+        scores = self.quality.measure(name, reconstruction, encoded.original)
         item = ItemResult(
             name=name,
             size=size,
             extent=self.quality.kind.extent(size),
-            digest=_digest(values, size),
+            digest=encoded.digest,
             num_tokens=info.num_tokens,
             nominal_bits=info.nominal_bits,
             size_bytes=len(data),
@@ -239,14 +225,16 @@ class _Run:
             entropy_bits=sum(rate.entropy_bits for rate in level_rates(tokens_read)),
             prior_bits=self._prior_bits(tokens_read),
             scores=scores.values,
-            encode_seconds=encoded - begin,
-            decode_seconds=decoded - encoded,
+            encode_seconds=encoded.seconds + written - begin,
+            decode_seconds=decoding_seconds() + read - written,
             reasons=scores.reasons,
             levels=tuple(
-                self._level(count, name, original, tokens_read, scores) for count in self.levels
+                self._level(count, name, encoded.original, tokens_read, scores)
+                for count in self.levels
             ),
+            series={**scores.series, **_bits_over_time(tokens_read)},
         )
-        self._keep_picture(name, reconstruction.to(self.device), original)
+        self._keep_picture(name, reconstruction, encoded.original)
         return item, tokens_read.item(0)
 
     def _level(
@@ -258,22 +246,14 @@ class _Run:
         if count == len(tokens.codebook_sizes):
             return LevelResult(count, len(data), whole.values)
         read = loads(data, resources=self.resources).to(self.device)
-        scores = self._scores(name, self.tokenizer.decode(read)[0], original)
+        scores = self.quality.measure(name, self.coding.decode(read)[0], original)
         return LevelResult(count, len(data), scores.values)
-
-    def _scores(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
-        return self.quality.measure(name, reconstruction.to(self.device), original)
 
     def _prior_bits(self, tokens: Tokens) -> float | None:
         prior = self.resources.prior
         return prior.bits(tokens.indices[0]) if isinstance(prior, Prior) else None
 
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def _keep_picture(self, name: str, reconstruction: Tensor, original: Medium) -> None:
+    def _keep_picture(self, name: str, reconstruction: Reconstruction, original: Medium) -> None:
         is_full = len(self.pictures) >= self.max_pictures
         if self.max_pictures == 0 or (is_full and name > self.pictures[-1].name):
             return
@@ -281,13 +261,6 @@ class _Run:
         if picture is not None:
             insort(self.pictures, picture, key=lambda kept: kept.name)
             del self.pictures[self.max_pictures :]
-
-
-def _values_of(medium: Medium) -> tuple[Tensor, dict[str, Any]]:
-    """What ``encode`` takes."""
-    if isinstance(medium, Audio):
-        return medium.samples, {"sample_rate_hz": medium.sample_rate_hz}
-    return medium, {}
 
 
 def _check_settings(spec: Any, quality: Quality, levels: Sequence[int]) -> None:
@@ -304,10 +277,17 @@ def _check_settings(spec: Any, quality: Quality, levels: Sequence[int]) -> None:
         )
 
 
-def _digest(values: Tensor, size: dict[str, int]) -> str:
-    words = json.dumps(size, sort_keys=True).encode()
-    array = values.detach().cpu().to(torch.float32).contiguous().numpy()
-    return hashlib.sha256(words + array.tobytes()).hexdigest()[:16]
+def _bits_over_time(tokens: Tokens) -> dict[str, tuple[float, ...]]:
+    """Bits of each latent frame of a clip, by the frequencies of the clip's own tokens."""
+    if tokens.modality != "video" or tokens.axes[:1] != ("time",):
+        return {}
+    indices = tokens.indices[0]
+    bits = torch.zeros(indices.shape[0], dtype=torch.float64)
+    for level in indices.unbind(-1):
+        _, codes, counts = torch.unique(level, return_inverse=True, return_counts=True)
+        information = math.log2(max(1, level.numel())) - counts.double().log2()
+        bits += information[codes].flatten(1).sum(dim=1)
+    return {"entropy_bits": tuple(bits.tolist())}
 
 
 def _tables(tokenizer: MediaTokenizer) -> tuple[TableHealth, ...]:

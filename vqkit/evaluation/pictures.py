@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vqkit.evaluation.drawing import png
-from vqkit.evaluation.item import ItemResult
 from vqkit.evaluation.output import write_output
+from vqkit.evaluation.over_time import over_time_figure
+from vqkit.evaluation.ranking import extremes
 from vqkit.evaluation.rate_quality import rate_quality_figure
 from vqkit.evaluation.reconstruction import reconstruction_png
 from vqkit.evaluation.report import Report
@@ -15,14 +16,15 @@ from vqkit.evaluation.usage import usage_figure
 from vqkit.media import Audio
 from vqkit.tokenizers import Tokenizer
 
-__all__ = ["extremes", "save_pictures", "save_spectrograms"]
+__all__ = ["save_pictures", "save_spectrograms"]
 
 
 def save_pictures(report: Report, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Write ``reconstruction.png``, ``usage.png`` and ``rate_quality.png``; return their paths.
 
-    What the report cannot show is left out: pictures that were not kept, counts that a report
-    read from a file has lost, quality where every item failed.
+    Of clips there is ``over_time.png`` in place of the first. What the report cannot show is left
+    out: pictures that were not kept, counts that a report read from a file has lost, quality where
+    every item failed.
 
     Raises:
         VqkitError: the file system refuses.
@@ -34,23 +36,9 @@ def save_pictures(report: Report, folder: str | os.PathLike[str]) -> tuple[Path,
         paths.append(write_output(folder, "usage.png", png(usage_figure(report))))
     if report.items:
         paths.append(write_output(folder, "rate_quality.png", png(rate_quality_figure(report))))
+    if any(item.series.get("psnr") for item in report.items):
+        paths.append(write_output(folder, "over_time.png", png(over_time_figure(report))))
     return tuple(paths)
-
-
-def extremes(report: Report, metric: str = "mel_distance") -> dict[str, ItemResult]:
-    """The items of the worst, the median and the best score; fewer where there are fewer.
-
-    Raises:
-        ConfigError: there is no such metric.
-    """
-    ranked = report.ranked(metric)
-    if not ranked:
-        return {}
-    chosen = {"worst": 0, "best": len(ranked) - 1, "median": len(ranked) // 2}
-    places: dict[int, str] = {}
-    for word, place in chosen.items():
-        places.setdefault(place, word)
-    return {word: ranked[place] for place, word in sorted(places.items())}
 
 
 def save_spectrograms(

@@ -1,20 +1,25 @@
 """What an evaluation measures: metrics of one modality behind one interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from vqkit.evaluation.footage import Footage
 from vqkit.evaluation.item import Picture
 from vqkit.evaluation.media_kind import MediaKind
 from vqkit.media import Audio
 
-__all__ = ["Medium", "Metric", "Quality", "Scores"]
+__all__ = ["Medium", "Metric", "Quality", "Reconstruction", "Scores"]
 
-Medium = Tensor | Audio
-"""An image ``[channels, height, width]`` or a sound; samples alone are at the model's rate."""
+Medium = Tensor | Audio | Footage
+"""An image ``[channels, height, width]``, a sound or a clip; samples alone are at the model's rate,
+frames ``[channels, frames, height, width]`` alone have none."""
+
+Reconstruction = Tensor | Iterator[Tensor]
+"""What was decoded: a clip may come in pieces along its frames, which are taken once."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Scores:
 
     values: Mapping[str, float | None]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    series: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Of clips by metric: a number for each frame, or for each frame behind the first."""
 
 
 class Quality(ABC):
@@ -63,14 +70,20 @@ class Quality(ABC):
         """What has weights, to be moved to the device of the evaluation."""
         return ()
 
+    def for_ladders(self) -> "Quality":
+        """What is measured of a codec at several settings: the same, less what takes long."""
+        return self
+
     @abstractmethod
-    def measure(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
+    def measure(self, name: str, reconstruction: Reconstruction, original: Medium) -> Scores:
         """All scores of an item, ``reconstruction`` in the size of ``original``.
 
         Raises:
             ShapeError: The two cannot be compared.
         """
 
-    def picture(self, name: str, reconstruction: Tensor, original: Medium) -> Picture | None:
+    def picture(
+        self, name: str, reconstruction: Reconstruction, original: Medium
+    ) -> Picture | None:
         """Small copies of both for the report; None for media that are not shown this way."""
         return None

@@ -15,7 +15,7 @@ class RatePoint:
     """A codec or a model at one setting over a set."""
 
     setting: int
-    """Quality, bits per second or number of codebooks."""
+    """Quality, bits per second or number of codebooks; the median where items differ in it."""
     label: str
     """The same in words."""
     size_bytes: int
@@ -24,6 +24,15 @@ class RatePoint:
     """Bits of all files over pixels or seconds of all items."""
     metrics: Mapping[str, MetricSummary]
     """Means over items, by the names of the report's metrics."""
+    payload_bytes: int | None = None
+    """Of all files without the containers around what is coded; None where that is not known."""
+
+    @property
+    def payload_rate(self) -> float | None:
+        """Bits of what is coded, without containers, over pixels or seconds; None if not known."""
+        if self.payload_bytes is None:
+            return None
+        return self.rate * self.payload_bytes / self.size_bytes
 
     @classmethod
     def of(
@@ -34,9 +43,11 @@ class RatePoint:
         extent: float,
         scores: Iterable[Mapping[str, float | None]],
         metrics: Sequence[Metric],
+        payloads_bytes: Sequence[int | None] = (),
     ) -> "RatePoint":
         """From the size and the scores of each item."""
         scores = list(scores)
+        known = [payload for payload in payloads_bytes if payload is not None]
         size_bytes = sum(sizes_bytes)
         return cls(
             setting=setting,
@@ -47,6 +58,7 @@ class RatePoint:
                 metric.name: summarise((row.get(metric.name) for row in scores), metric.reason)
                 for metric in metrics
             },
+            payload_bytes=sum(known) if known and len(known) == len(sizes_bytes) else None,
         )
 
 

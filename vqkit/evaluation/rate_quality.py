@@ -137,12 +137,16 @@ def _draw_curve(
     if not known:
         return []
     points = [point for point, _ in known]
-    rates = [point.rate / divisor for point in points]
+    # What a container takes says nothing of a codec, and of small files it is most.
+    is_bare = all(point.payload_rate is not None for point in points)
+    chosen = [point.rate if point.payload_rate is None else point.payload_rate for point in points]
+    rates = [rate / divisor for rate in chosen]
     ends = points[0].label if len(points) == 1 else f"{points[0].label} to {points[-1].label}"
     means = [mean for _, mean in known]
+    bare = ", without container" if is_bare else ""
     axes.plot(
         rates, means, color=color, marker=marker, markersize=5, linewidth=1.4,
-        label=f"{printable(curve.title, 30)}, {ends}, mean of {curve.num_items}",
+        label=f"{printable(curve.title, 30)}, {ends}, mean of {curve.num_items}{bare}",
     )  # fmt: skip
     margins = [_margin(point.metrics[metric.name]) or 0.0 for point in points]
     axes.errorbar(rates, means, margins, fmt="none", ecolor=color, elinewidth=0.8, capsize=2)

@@ -17,7 +17,7 @@ from vqkit.errors import ConfigError
 from vqkit.evaluation import document
 from vqkit.evaluation.environment import Environment
 from vqkit.evaluation.item import ItemFailure, ItemResult, Picture
-from vqkit.evaluation.media_kind import MediaKind, kind_of
+from vqkit.evaluation.media_kind import CLIPS, MediaKind, kind_of
 from vqkit.evaluation.output import write_output
 from vqkit.evaluation.quality import Metric
 from vqkit.evaluation.rate_curve import RateCurve, RatePoint
@@ -103,6 +103,8 @@ class Report:
             "prior_bits_per_token": [item.prior_bits_per_token for item in self.items],
             f"actual_bits_per_{unit}": [item.actual_rate for item in self.items],
         }
+        if self.kind is CLIPS:
+            rates["actual_bits_per_second"] = [item.bits_per_second for item in self.items]
         return summaries | {name: summarise(values) for name, values in rates.items()}
 
     @property
@@ -128,6 +130,22 @@ class Report:
             sum(item.overhead_bytes for item in self.items),
             math.fsum(item.extent for item in self.items),
         )
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all items together; None where one of them has none, or nobody knows."""
+        known = [item.seconds for item in self.items if item.seconds is not None]
+        return math.fsum(known) if known and len(known) == len(self.items) else None
+
+    @property
+    def bits_per_second(self) -> float | None:
+        """Bits of all files over the seconds of all items; None where these are not known."""
+        return 8 * self.rate.size_bytes / self.seconds if self.seconds else None
+
+    @property
+    def num_frames(self) -> int:
+        """Of all clips together."""
+        return sum(item.size.get("frames", 0) for item in self.items)
 
     @property
     def entropy_bits(self) -> float:

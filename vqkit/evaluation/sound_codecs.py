@@ -13,7 +13,7 @@ from torch import Tensor
 from vqkit.errors import MediaError, MissingExtraError
 from vqkit.evaluation.media_kind import SOUNDS
 from vqkit.evaluation.quality import Medium
-from vqkit.evaluation.reference_codec import ReferenceCodec
+from vqkit.evaluation.reference_codec import CodedItem, ReferenceCodec
 from vqkit.media import Audio, read_audio, write_audio
 from vqkit.media.pyav import load_av
 from vqkit.ops import resample
@@ -54,7 +54,7 @@ class _SoundCodec(ReferenceCodec):
         """The bitrate that is asked for."""
         return f"{setting / 1000:g} kbit/s"
 
-    def round_trip(self, name: str, medium: Medium, setting: int) -> tuple[int, Tensor]:
+    def round_trip(self, name: str, medium: Medium, setting: int) -> CodedItem:
         """Of a sound, in its rate and length, without the delay of the codec."""
         if not isinstance(medium, Audio) or medium.samples.shape[-1] == 0:
             raise MediaError(
@@ -67,7 +67,8 @@ class _SoundCodec(ReferenceCodec):
             resample(medium.samples.cpu(), rate_hz, codec_hz), codec_hz, setting
         )
         sound = resample(decoded, codec_hz, rate_hz)[:, :num_samples]
-        return len(data), F.pad(sound, (0, num_samples - sound.shape[-1])).clamp(-1, 1)
+        sound = F.pad(sound, (0, num_samples - sound.shape[-1])).clamp(-1, 1)
+        return CodedItem(len(data), sound)
 
     def _coded(self, samples: Tensor, rate_hz: int, bitrate_bps: int) -> tuple[bytes, Tensor]:
         """The file and what is in it, at the same rate and without delay."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqkit.errors import ConfigError
 from vqkit.evaluation.media_kind import SOUNDS
-from vqkit.evaluation.quality import Medium, Metric, Quality, Scores
+from vqkit.evaluation.quality import Medium, Metric, Quality, Reconstruction, Scores
 from vqkit.evaluation.sound_metrics import SoundMetric, SoundPair, sound_metric
 from vqkit.media import Audio
 
@@ -60,8 +60,10 @@ class SoundQuality(Quality):
         """Rate and resampler."""
         return {"sample_rate_hz": self.sample_rate_hz, "resampler": _RESAMPLER}
 
-    def measure(self, name: str, reconstruction: Tensor, original: Medium) -> Scores:
+    def measure(self, name: str, reconstruction: Reconstruction, original: Medium) -> Scores:
         """All scores; samples without a rate are taken to be at that of the evaluation."""
+        assert isinstance(reconstruction, Tensor)
+        assert isinstance(original, Tensor | Audio)
         if isinstance(original, Audio):
             samples, rate_hz = original.samples, original.sample_rate_hz
         else:

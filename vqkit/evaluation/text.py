@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from vqkit.evaluation.media_kind import SOUNDS
+from vqkit.evaluation.media_kind import CLIPS, SOUNDS
 from vqkit.evaluation.rate_curve import RateCurve
 from vqkit.evaluation.report import Report
 from vqkit.evaluation.statistics import MetricSummary
@@ -55,6 +55,8 @@ def _quality(report: Report) -> list[str]:
         ("prior_bits_per_token", "bits per token, by the prior", 1.0, 4),
         (f"actual_bits_per_{unit}", f"{words}, of files", scale, digits),
     ]
+    if report.kind is CLIPS:
+        shown.append(("actual_bits_per_second", "kbit/s, of files", 1000.0, 3))
     rows: list[tuple[str, ...]] = [("", "mean", "95 % interval", report.kind.items)]
     remarks = [""]
     metrics = report.metrics
@@ -71,9 +73,16 @@ def _quality(report: Report) -> list[str]:
         )
         lines.append(
             f"All {unit}s together: {pooled}{rate.actual_rate / scale:.{digits}f} {words} "
-            f"({rate.size_bytes:,} bytes, {rate.overhead_share:.1%} of them not tokens)"
+            f"({_of_seconds(report)}{rate.size_bytes:,} bytes, {rate.overhead_share:.1%} of them "
+            "not tokens)"
         )
     return lines
+
+
+def _of_seconds(report: Report) -> str:
+    if report.kind is not CLIPS or report.bits_per_second is None:
+        return ""
+    return f"{report.bits_per_second / 1000:.3f} kbit/s, "
 
 
 def _pooled_words(name: str, value: float) -> str:
@@ -102,15 +111,20 @@ def _curves(report: Report, curves: Sequence[RateCurve]) -> list[str]:
     """Every point of every curve on the metrics that were measured."""
     words, scale, digits = _RATES[report.kind.unit]
     metrics = [metric for metric in report.setting.metrics if metric.reason is None]
-    rows = [("", report.kind.items, words, *(metric.title for metric in metrics))]
+    has_payload = any(point.payload_rate for curve in curves for point in curve.points)
+    payload_title = ("without container",) if has_payload else ()
+    rows = [("", report.kind.items, words, *payload_title, *(metric.title for metric in metrics))]
     for curve in curves:
         for point in curve.points:
             means = [
                 _numbers(point.metrics[metric.name], 1.0, metric.digits)[0] for metric in metrics
             ]
             name = f"{curve.title}, {point.label}"
-            rate = f"{point.rate / scale:.{digits}f}"
-            rows.append((name, str(curve.num_items), rate, *means))
+            rates = [f"{point.rate / scale:.{digits}f}"]
+            if has_payload:
+                payload = point.payload_rate
+                rates.append("-" if payload is None else f"{payload / scale:.{digits}f}")
+            rows.append((name, str(curve.num_items), *rates, *means))
     return table(rows)
 
 
@@ -154,6 +168,8 @@ def _speed(report: Report) -> list[str]:
     spent = (("encoded", report.encode_seconds), ("decoded", report.decode_seconds))
     if report.kind is SOUNDS:
         amount, words = report.rate.extent, "times real time"
+    elif report.kind is CLIPS:
+        amount, words = report.num_frames, "frames/s"
     else:
         amount, words = len(report.items), f"{report.kind.items}/s"
     speeds = ", ".join(

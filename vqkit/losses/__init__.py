@@ -11,8 +11,10 @@ from vqkit.losses.adversarial import (
 from vqkit.losses.balancer import GradientBalancer
 from vqkit.losses.distillation import CosineDistance, DistillationLoss, LogSigmoidCosine
 from vqkit.losses.feature_matching import FeatureMatching
+from vqkit.losses.frame_loss import FrameLoss, WeightedFrames
 from vqkit.losses.lecam import LeCAM
 from vqkit.losses.lpips import LPIPS
+from vqkit.losses.motion import FlowLoss, FrameDifferences
 from vqkit.losses.reconstruction import L1, L2
 from vqkit.losses.schedule import AdversarialSchedule
 from vqkit.losses.spectral import MelFilters, MultiScaleMel, MultiScaleSTFT
@@ -33,6 +35,9 @@ __all__ = [
     "CosineDistance",
     "DistillationLoss",
     "FeatureMatching",
+    "FlowLoss",
+    "FrameDifferences",
+    "FrameLoss",
     "GradientBalancer",
     "Hinge",
     "LeCAM",
@@ -48,5 +53,6 @@ __all__ = [
     "NonSaturating",
     "SpectralConvergence",
     "SpectralDistance",
+    "WeightedFrames",
     "adaptive_weight",
 ]

@@ -94,10 +94,12 @@ class LPIPS(nn.Module):
             ShapeError: As :meth:`forward`.
         """
         shape = reconstruction.shape
-        if shape != target.shape or shape[1] not in (1, 3) or min(shape[2:]) < _MINIMUM_SIDE:
+        of_pictures = len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) >= _MINIMUM_SIDE
+        if shape != target.shape or not of_pictures:
             raise ShapeError(
                 f"LPIPS: expected two equal shapes [batch, 1 or 3, height, width] with sides of "
-                f"at least {_MINIMUM_SIDE}, got {list(shape)} and {list(target.shape)}."
+                f"at least {_MINIMUM_SIDE}, got {list(shape)} and {list(target.shape)}. Of clips "
+                "FrameLoss takes the frames."
             )
         with torch.autocast(reconstruction.device.type, enabled=False):
             total = reconstruction.new_zeros(len(reconstruction), dtype=torch.float32)

@@ -1,6 +1,7 @@
 """What videos are encoded by: FFmpeg (PyAV), and YUV4MPEG by hand."""
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -25,13 +26,15 @@ __all__ = ["FrameEncoder", "PyAVVideoEncoder", "VideoEncoding", "VideoLayout", "
 Subsampling = Literal["4:2:0", "4:4:4"]
 """Whether colour differences have half the rows and columns, or all of them."""
 
-_LOSSY = ("h264", "vp9")
-_CODECS = {"h264": "libx264", "vp9": "libvpx-vp9", "ffv1": "ffv1", "gif": "gif"}
+_LOSSY = ("h264", "vp9", "av1")
+_CODECS = {
+    "h264": "libx264", "vp9": "libvpx-vp9", "av1": "libsvtav1", "ffv1": "ffv1", "gif": "gif",
+}  # fmt: skip
 _PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
-_DEFAULT_CRF = {"h264": 18, "vp9": 24}
-_GREATEST_CRF = {"h264": 51, "vp9": 63}
+_DEFAULT_CRF = {"h264": 18, "vp9": 24, "av1": 24}
+_GREATEST_CRF = {"h264": 51, "vp9": 63, "av1": 63}
 # ITU-T H.273: BT.709 in all three tables, and limited range.
 _BT709, _LIMITED = 1, 1
 
@@ -41,10 +44,12 @@ class VideoEncoding:
     """How frames are encoded.
 
     Attributes:
-        encoding: ``"h264"``, ``"vp9"``, ``"ffv1"`` (lossless); None takes that of the format.
+        encoding: ``"h264"``, ``"vp9"``, ``"av1"``, ``"ffv1"`` (lossless); None takes that of the
+            format.
         preset: how much time H.264 takes to be small: ``"ultrafast"`` to ``"veryslow"``, those of
             x264; ``"medium"`` unless told.
-        crf: constant quality, 0 (best) to 51 for H.264 (18 unless told) and 63 for VP9 (24).
+        crf: constant quality, 0 (best) to 51 for H.264 (18 unless told) and 63 for VP9 and AV1
+            (24).
         bitrate_bps: bits per second on average, instead.
         subsampling: of the colour differences; None takes 4:2:0, and 4:4:4 where H.264 cannot have
             it because a side is odd.
@@ -242,6 +247,10 @@ class PyAVVideoEncoder:
             options |= {"cpu-used": "4", "row-mt": "1"}
             if encoding.bitrate_bps is None:
                 options["b"] = "0"
+        if encoding.encoding == "av1":
+            options["preset"] = "6"  # of 13, where 0 is the slowest
+            # It reports its settings on stderr otherwise; FFmpeg has no option for that.
+            os.environ.setdefault("SVT_LOG", "1")
         return options
 
     def _format_for(self, num_channels: int) -> str:

@@ -52,8 +52,8 @@ _MAX_SIDE = 16384
 _WRITABLE = {
     "mp4": _Writable((".mp4", ".m4v"), "mp4", ("h264",)),
     "mov": _Writable((".mov",), "mov", ("h264",)),
-    "mkv": _Writable((".mkv",), "matroska", ("h264", "ffv1", "vp9")),
-    "webm": _Writable((".webm",), "webm", ("vp9",)),
+    "mkv": _Writable((".mkv",), "matroska", ("h264", "ffv1", "vp9", "av1")),
+    "webm": _Writable((".webm",), "webm", ("vp9", "av1")),
     "gif": _Writable((".gif",), "gif", ("gif",)),
     "y4m": _Writable((".y4m",), "", ("rawvideo",), has_times=False),
     "png": _Writable((".png",), "", ("png",), has_times=False),
@@ -84,7 +84,7 @@ class VideoWriter:
     - ``mp4``, ``mov``, ``mkv`` (H.264): 8 bits of BT.709, limited range, tagged so. 4:2:0; with an
       odd side 4:4:4, which H.264 has for odd sides and many players have not.
     - ``mkv`` with ``VideoEncoding("ffv1")``: lossless, the 256 levels of each channel.
-    - ``webm`` (VP9): as H.264, with 4:2:0 for odd sides too.
+    - ``webm`` (VP9, or AV1 with ``VideoEncoding("av1")``): as H.264, with 4:2:0 for odd sides too.
     - ``gif``: 256 colours for each frame, times in hundredths of a second.
     - ``y4m``: not compressed, 4:2:0; it cannot name its matrix, so that of its size is taken.
     - ``png``: a folder of pictures, ``frame_000000.png`` and on, or a pattern of names in a folder.

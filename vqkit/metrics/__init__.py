@@ -1,4 +1,4 @@
-"""Quality of images and audio, codebook use and rate: functions, and torchmetrics that sum them.
+"""Quality of images, audio and clips, codebook use, rate: functions and torchmetrics of them.
 
 The torchmetrics classes load on first use: importing torchmetrics takes seconds (it loads
 torchvision, scipy and matplotlib) and the functions do without.
@@ -23,6 +23,7 @@ from vqkit.metrics.codebook_vectors import (
     twin_vectors,
 )
 from vqkit.metrics.disentanglement import InfoMEC, info_mec
+from vqkit.metrics.frechet import frechet_distance
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
     PSNR_CAP_DB,
@@ -35,7 +36,9 @@ from vqkit.metrics.image import (
     ssim,
 )
 from vqkit.metrics.item_scores import ItemScores, Unmeasured
+from vqkit.metrics.motion import Motion, warping_error
 from vqkit.metrics.mutual_information import PairInformation
+from vqkit.metrics.optical_flow import LucasKanade, OpticalFlow
 from vqkit.metrics.rate import RateTotals
 from vqkit.metrics.scorers import ReferenceFreeScorer, Transcriber
 from vqkit.metrics.spectral import (
@@ -54,6 +57,14 @@ from vqkit.metrics.transcripts import (
     normalise_transcript,
     word_edits,
     word_error_rate,
+)
+from vqkit.metrics.video import (
+    clip_psnr,
+    flicker,
+    frame_errors,
+    frame_ms_ssim,
+    frame_psnr,
+    frame_ssim,
 )
 from vqkit.metrics.visqol_score import visqol
 
@@ -78,6 +89,17 @@ if TYPE_CHECKING:
         WordErrorRate,
     )
     from vqkit.metrics.transcript_metric import TranscriptErrors
+    from vqkit.metrics.video_metric import (
+        ClipMetric,
+        ClipPSNR,
+        Flicker,
+        FrameDistance,
+        FrameMSSSIM,
+        FramePSNR,
+        FrameSSIM,
+        FrechetVideoDistance,
+        WarpingError,
+    )
 
 __all__ = [
     "DAC_MEL",
@@ -96,16 +118,27 @@ __all__ = [
     "STOI",
     "VOCOS_MEL",
     "AudioMetric",
+    "ClipMetric",
+    "ClipPSNR",
     "CodeHistogram",
     "CodebookDrift",
     "CodebookLevel",
     "CodebookUsage",
     "EditCount",
+    "Flicker",
+    "FrameDistance",
+    "FrameMSSSIM",
+    "FramePSNR",
+    "FrameSSIM",
+    "FrechetVideoDistance",
     "ImageMetric",
     "InfoMEC",
     "ItemScores",
     "LevelInformation",
+    "LucasKanade",
     "MelDistance",
+    "Motion",
+    "OpticalFlow",
     "PairInformation",
     "PooledPSNR",
     "Rate",
@@ -118,15 +151,23 @@ __all__ = [
     "TranscriptErrors",
     "Unmeasured",
     "ViSQOL",
+    "WarpingError",
     "WaveformL1",
     "WordErrorRate",
     "bitrate_efficiency",
     "character_edits",
     "character_error_rate",
+    "clip_psnr",
     "codebook_drift",
     "codebook_level",
     "distinct_vectors",
     "divergence_bits",
+    "flicker",
+    "frame_errors",
+    "frame_ms_ssim",
+    "frame_psnr",
+    "frame_ssim",
+    "frechet_distance",
     "info_mec",
     "mean_squared_error",
     "mel_distance",
@@ -144,6 +185,7 @@ __all__ = [
     "twin_vectors",
     "uniform_usage",
     "visqol",
+    "warping_error",
     "waveform_l1",
     "word_edits",
     "word_error_rate",
@@ -170,6 +212,15 @@ _LAZY = {
     "Rate": "vqkit.metrics.rate_metric",
     "SSIM": "vqkit.metrics.image_metric",
     "TranscriptErrors": "vqkit.metrics.transcript_metric",
+    "ClipMetric": "vqkit.metrics.video_metric",
+    "ClipPSNR": "vqkit.metrics.video_metric",
+    "Flicker": "vqkit.metrics.video_metric",
+    "FrameDistance": "vqkit.metrics.video_metric",
+    "FrameMSSSIM": "vqkit.metrics.video_metric",
+    "FramePSNR": "vqkit.metrics.video_metric",
+    "FrameSSIM": "vqkit.metrics.video_metric",
+    "FrechetVideoDistance": "vqkit.metrics.video_metric",
+    "WarpingError": "vqkit.metrics.video_metric",
 }
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "psnr_from_error",
     "round_to_eight_bits",
     "ssim",
+    "ssim_and_ms_ssim",
 ]
 
 MEDIA_RANGE = 2.0  # media live in [-1, 1]
@@ -139,15 +140,32 @@ def ms_ssim(
     Raises:
         ShapeError: the shapes differ, a side is below 161 pixels or a value is not finite.
     """
+    return ssim_and_ms_ssim(reconstruction, target, data_range=data_range)[1]
+
+
+def ssim_and_ms_ssim(
+    reconstruction: Float[Tensor, "batch channels height width"],
+    target: Float[Tensor, "..."],
+    *,
+    data_range: float = MEDIA_RANGE,
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """:func:`ssim`, which is a part of it, and :func:`ms_ssim` in the time of the latter.
+
+    Raises:
+        ShapeError: as for :func:`ms_ssim`.
+    """
     reconstruction, target = _checked(reconstruction, target, MSSSIM_MINIMUM_SIDE)
     product = torch.ones_like(reconstruction[:, :, 0, 0])
+    finest = product
     for scale, weight in enumerate(_SCALE_WEIGHTS):
         if scale:
             reconstruction, target = _halve(reconstruction), _halve(target)
         similarity, contrast = _similarity_and_contrast(reconstruction, target, data_range)
+        if scale == 0:
+            finest = similarity
         term = similarity if scale == len(_SCALE_WEIGHTS) - 1 else contrast
         product = product * term.clamp(min=0) ** weight
-    return product.mean(dim=1)
+    return finest.mean(dim=1), product.mean(dim=1)
 
 
 def _checked(

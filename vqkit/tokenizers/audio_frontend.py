@@ -42,7 +42,7 @@ class AudioFrontend(Frontend):
 
     >>> import torch
     >>> frontend = AudioFrontend(sample_rate_hz=24_000)
-    >>> prepared, size = frontend.prepare(torch.zeros(2, 44_100), (320,), sample_rate_hz=44_100)
+    >>> prepared, size = frontend.prepare(torch.zeros(2, 44_100), (320,), 44_100)
     >>> prepared.shape, size
     (torch.Size([1, 24000]), {'samples': 44100, 'sample_rate_hz': 44100, 'channels': 2})
     >>> frontend.restore(prepared, size).shape

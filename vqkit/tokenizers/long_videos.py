@@ -96,9 +96,12 @@ def encode_clip(
     Args:
         tokenizer: Of video, in evaluation.
         clip: ``[1, channels, frames, height, width]``, whole groups of frames when joined.
-        num_latents: Latent frames of a chunk, which is encoded at once.
+        num_latents: Latent frames of a chunk, which is encoded at once; clips of quantizers that
+            take one grid alone are encoded whole.
         tiling: How large frames are cut.
     """
+    if tokenizer.quantizer.grid is not None:
+        return tokenizer.encode_whole(torch.cat(list(clip), dim=2))
     groups = frame_groups(tokenizer)
     chunks = _recut(clip, groups.num_frames(num_latents), num_latents * groups.stride)
     first = next(chunks)
@@ -127,9 +130,12 @@ def decoded_clip(
     Args:
         tokenizer: Of video, in evaluation.
         indices: ``[1, time, height, width, codebooks]``.
-        num_latents: Latent frames of a chunk, which is decoded at once.
+        num_latents: Latent frames of a chunk, which is decoded at once; as for encoding.
         tiling: How large frames are cut.
     """
+    if tokenizer.quantizer.grid is not None:
+        yield tokenizer.decode_whole(indices)
+        return
     decoder = tokenizer.require_media_decoder()
     height, width = (
         length * step for length, step in zip(indices.shape[2:4], tokenizer.stride[1:], strict=True)

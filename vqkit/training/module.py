@@ -60,7 +60,8 @@ class TokenizerTraining(ResumableModule):
         log_every: Steps between entries of the log.
 
     Raises:
-        ConfigError: No loss, a count below 1, or a balancer beside an adaptive weight.
+        ConfigError: No loss, a count below 1, a balancer beside an adaptive weight, a stage that
+            does not fit, or an adaptive weight although the decoder's last layer is frozen.
     """
 
     num_steps: Tensor
@@ -98,6 +99,12 @@ class TokenizerTraining(ResumableModule):
                 "TokenizerTraining: expected a balancer or an adaptive weight, got both. Set the "
                 "adversary's adaptive to false."
             )
+        optimization.stage.begin(tokenizer, adversary)
+        if adversary is not None and adversary.adaptive and _last_layer_is_frozen(tokenizer):
+            raise ConfigError(
+                "TokenizerTraining: expected a last layer of the decoder that learns, because the "
+                "adaptive weight is measured there, got a frozen one. Set adaptive to false."
+            )
         names = [*losses, *(adversary.term_names if adversary is not None else ())]
         self.balancer = balancer(names) if balancer is not None else None
         self.distillation = distillation
@@ -130,6 +137,18 @@ class TokenizerTraining(ResumableModule):
     def step(self) -> int:
         """Generator steps done."""
         return int(self.num_steps)
+
+    def train(self, mode: bool = True) -> "TokenizerTraining":
+        """Train all but what is frozen."""
+        super().train(mode)
+        self.optimization.stage.keep(self.tokenizer)
+        return self
+
+    def on_train_start(self) -> None:
+        """Begin with the frozen parts in evaluation."""
+        super().on_train_start()
+        # Not at construction: of parts in evaluation before this Lightning warns.
+        self.optimization.stage.keep(self.tokenizer)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Generator's optimizer, then the discriminator's."""
@@ -264,3 +283,8 @@ class TokenizerTraining(ResumableModule):
         logs |= codebook_health(self.usage, self.tokenizer.quantizer, "codebook")
         self.usage.reset()
         self._write(logs)
+
+
+def _last_layer_is_frozen(tokenizer: Tokenizer) -> bool:
+    layer = getattr(tokenizer.decoder, "last_layer", None)
+    return isinstance(layer, Tensor) and not layer.requires_grad

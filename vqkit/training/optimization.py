@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from vqkit.errors import ConfigError
 from vqkit.training.learning_rate import Constant, LearningRate
 from vqkit.training.parameter_groups import OptimizerFactory
+from vqkit.training.stage import Stage
 
 __all__ = ["Optimization"]
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """The optimizer of a training, its rate over the steps, and what becomes of its steps.
+    """The optimizer of a training, what it moves, its rate over the steps, what becomes of them.
 
     Attributes:
         factory: Makes the optimizer of the tokenizer's parameters, or of groups of them: weight
@@ -19,6 +20,7 @@ class Optimization:
         learning_rate: Factor of the rate over the steps, of the discriminator's too.
         clip_norm: Upper bound of the gradient's norm, per optimizer; None leaves it.
         average_decay: Decay of the weight average that is exported; 0 exports the weights.
+        stage: Where the weights start from and which of them stay.
 
     Raises:
         ConfigError: A decay outside [0, 1), or a bound that is not positive.
@@ -28,6 +30,7 @@ class Optimization:
     learning_rate: LearningRate = field(default_factory=Constant)
     clip_norm: float | None = None
     average_decay: float = 0.0
+    stage: Stage = field(default_factory=Stage)
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

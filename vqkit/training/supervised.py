@@ -38,7 +38,7 @@ class SupervisedTraining(ResumableModule):
         log_every: Steps between entries of the log.
 
     Raises:
-        ConfigError: A count below 1, or weights that do not fit.
+        ConfigError: A count below 1, or weights or a stage that do not fit.
     """
 
     num_steps: Tensor
@@ -65,6 +65,7 @@ class SupervisedTraining(ResumableModule):
         if whisper_weights is not None:
             state = read_whisper_encoder(Path(whisper_weights))
             load_whisper_encoder(recogniser.encoder, recogniser.decoder.context, state)
+        optimization.stage.begin(recogniser)
         self.automatic_optimization = False
         self.recogniser = recogniser
         self.optimization = optimization
@@ -97,6 +98,18 @@ class SupervisedTraining(ResumableModule):
     def step(self) -> int:
         """Steps done."""
         return int(self.num_steps)
+
+    def train(self, mode: bool = True) -> "SupervisedTraining":
+        """Train all but what is frozen."""
+        super().train(mode)
+        self.optimization.stage.keep(self.recogniser)
+        return self
+
+    def on_train_start(self) -> None:
+        """Begin with the frozen parts in evaluation."""
+        super().on_train_start()
+        # Not at construction: of parts in evaluation before this Lightning warns.
+        self.optimization.stage.keep(self.recogniser)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimizer."""
