@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.clips_there_and_back CLIPS`` encodes each with a small causal tokenizer of
 random weights (strides 4x8x8), its sound copied, decodes the token file as Matroska, and compares
-number, size, rate and duration of the frames, and that there is sound where there was.
+number, size, times and duration of the frames, and that there is sound where there was. It is not
+the pictures that are looked at: the decoder makes grey ones, which cost little to write.
 ``--output benchmarks/results`` keeps the results. Exit status 1 if anything differs.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks.environment import as_markdown, describe_environment, write_results
 from vqkit.cli.main import main as vqkit
@@ -55,6 +57,8 @@ def small_tokenizer() -> Tokenizer:
     torch.manual_seed(0)
     sizes = {"dim": 4, "widths": [8, 8], "num_blocks": [1, 1]}
     encoder, decoder = LightVideoEncoder(**sizes), LightVideoDecoder(**sizes)
+    for parameter in decoder.parameters():
+        nn.init.zeros_(parameter)
     return Tokenizer(VideoFrontend(), encoder, FSQ([5] * 4), decoder, "video/small")
 
 

@@ -56,7 +56,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         type=parse_part,
         metavar="AXIS=FIRST:END,...",
         help="decode a part of the media alone, as in height=0:256,width=64:128, in pixels, or "
-        "time=0:48000, in samples at the model's rate; of the file no more is read than it needs",
+        "time=0:48000, in samples at the model's rate or in frames; of the file no more is read "
+        "than it needs, of a clip all from the start on; without sound",
     )
     what.add_argument(
         "--recover",

@@ -61,6 +61,8 @@ _FRAME_SAMPLES = {"aac": 1024, "libopus": 960}
 _CHANNEL_BPS = 80_000
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _BLOCK_SAMPLES = 1 << 16
+# A file may say anything; a longer silence is none of a film.
+_MAX_DELAY_SECONDS = 24 * 3600
 # MP4 first: Matroska has no place for the run-up of AAC, and whole milliseconds alone.
 _FILES = ("mp4", "matroska")
 
@@ -186,8 +188,12 @@ def track_samples(audio: AudioTrack) -> Iterator[AudioBlocks]:
         delay = copied.delay
     reader, blocks, start = _samples_of(audio, delay)
     with reader:
-        silence = torch.zeros(reader.channels, round(start * reader.sample_rate_hz))
-        yield AudioBlocks(itertools.chain([silence], blocks), reader.sample_rate_hz)
+        if start > _MAX_DELAY_SECONDS:
+            reason = f"it begins {float(start):,.0f} s after the picture"
+            raise _not_taken_over(audio, reason)
+        rate = reader.sample_rate_hz
+        silence = _silence(reader.channels, round(start * rate))
+        yield AudioBlocks(itertools.chain(silence, blocks), rate)
 
 
 class _CopiedSound:
@@ -391,10 +397,12 @@ def _samples_of(
     audio: AudioTrack, delay: Fraction
 ) -> tuple[AudioReader, Iterator[Tensor], Fraction]:
     """What is heard of a track from the video's start on, and when that begins."""
-    reader = AudioReader(audio.source, audio_stream=audio.audio_stream)
-    rate, end = reader.sample_rate_hz, reader.num_samples
-    skipped = max(0, round(-delay * rate))
-    reader.seek(skipped if end is None else min(skipped, end))
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(audio.source, audio_stream=audio.audio_stream))
+        rate, end = reader.sample_rate_hz, reader.num_samples
+        skipped = max(0, round(-delay * rate))
+        reader.seek(skipped if end is None else min(skipped, end))
+        stack.pop_all()
     start = max(Fraction(0), delay)
     blocks: Iterator[Tensor] = reader.blocks(_BLOCK_SAMPLES)
     if audio.stop_seconds is not None:
@@ -405,6 +413,12 @@ def _samples_of(
 
 def _not_taken_over(audio: AudioTrack, reason: str) -> MediaError:
     return MediaError(f"Cannot take over the sound of {name_of(audio.source)}: {reason}.")
+
+
+def _silence(channels: int, num_samples: int) -> Iterator[Tensor]:
+    """At least one piece, though it may have no samples."""
+    for start in range(0, max(1, num_samples), _BLOCK_SAMPLES):
+        yield torch.zeros(channels, min(_BLOCK_SAMPLES, num_samples - start))
 
 
 def _first(blocks: Iterator[Tensor], num_samples: int) -> Iterator[Tensor]:
