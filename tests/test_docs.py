@@ -17,7 +17,7 @@ from vqkit.files.dataset.export import EXPORT_FORMATS, ORDERS, Export
 from vqkit.files.storage import Storage
 from vqkit.media import write_image
 from vqkit.nets import FastDecoder, FastEncoder
-from vqkit.paths import config_dir
+from vqkit.paths import config_dir, recipe_dir
 from vqkit.quantizers import Quantizer, VectorQuantizer
 from vqkit.tokenizers import ImageFrontend, Tokenizer
 
@@ -164,7 +164,8 @@ def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     text = (DOCS / "audio_losses.md").read_text()
     words = set(re.findall(r"\w+", text))
     of_images = {"L2", "LPIPS", "LeCAM", "AdversarialLoss", "Mixed", "adaptive_weight"}
-    assert not set(vqkit.losses.__all__) - words - of_images
+    of_clips = {"FlowLoss", "FrameDifferences", "FrameLoss", "WeightedFrames"}
+    assert not set(vqkit.losses.__all__) - words - of_images - of_clips
     words |= set(re.findall(r"\w+", (DOCS / "video_networks.md").read_text()))
     judges = {name for name in vqkit.nets.__all__ if "Discriminator" in name}
     assert not judges - words - {"PatchDiscriminator"}
@@ -174,3 +175,15 @@ def test_every_loss_discriminator_and_configuration_of_audio_is_explained():
     for group in ("discriminator", "adversary", "balancer"):
         named = {path.stem for path in (config_dir() / group).glob("*.yaml")}
         assert not named - words - of_configurations, group
+
+
+def test_every_loss_recipe_and_stage_of_clips_is_explained():
+    text = (DOCS / "training.md").read_text()
+    words = set(re.findall(r"\w+", text))
+    assert {"FlowLoss", "FrameDifferences", "FrameLoss", "WeightedFrames"} <= words
+    assert {"Stage", "Start", "EarlierRun", "InflatedImages"} <= words
+    for group, prefix in (("loss", "video"), ("data", "video"), ("stage", "")):
+        for path in (config_dir() / group).glob(f"{prefix}*.yaml"):
+            assert f"`{group}={path.stem}`" in text, path.stem
+    for path in (recipe_dir() / "video").glob("*/recipe.yaml"):
+        assert f"`video/{path.parent.name}`" in text, path.parent.name

@@ -65,11 +65,11 @@ def example(path: Path) -> Quantizer:
 
 
 def test_every_configuration_is_seen():
-    assert len(CONFIGS) == 45
+    assert len(CONFIGS) == 46
 
 
 # The layers of other configurations, in the sizes of published codecs.
-ALIKE = {"encodec", "dac", "residual_vq_affine"}
+ALIKE = {"encodec", "dac", "fsq_bare", "residual_vq_affine"}
 
 
 @pytest.mark.parametrize("check", quantizer_checks(), ids=lambda check: check.__name__)

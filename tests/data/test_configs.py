@@ -81,6 +81,7 @@ def test_all_files_are_seen():
         "video_and_images",
         "video_file_list",
         "video_folder",
+        "video_scaled",
         "voices",
     ]
 

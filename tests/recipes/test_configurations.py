@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -33,6 +34,15 @@ IMAGE_RECIPES = [
     "image/vqgan-lc",
     "image/vqgan-small",
 ]
+VIDEO_RECIPES = [  # tests/recipes/test_video_recipes
+    "video/cosmos-dv",
+    "video/light-small",
+    "video/open-magvit2",
+    "video/quickstart",
+    "video/videogpt",
+    "video/vidtok-fsq",
+    "video/vidtok-fsq-256",
+]
 SUPERVISED_RECIPES = ["audio/supervised", "audio/supervised-small"]  # tests/recipes/test_supervised
 FACADES = (
     "quantizers",
@@ -50,6 +60,17 @@ RANDOM_LPIPS = [
     "loss.perceptual.loss.backbone=random",
     "loss.perceptual.loss.heads=random",
 ]
+RANDOM_LPIPS_OF_FRAMES = [
+    "loss.perceptual.loss.loss.backbone=random",
+    "loss.perceptual.loss.loss.heads=random",
+]
+# What losses want of the user.
+OF_THE_USER = {
+    "vqgan": RANDOM_LPIPS,
+    "l2_lpips": RANDOM_LPIPS,
+    "video": RANDOM_LPIPS_OF_FRAMES,
+    "video_flow": [*RANDOM_LPIPS_OF_FRAMES, "loss.flow.loss.estimator._target_=torch.nn.Identity"],
+}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
@@ -78,13 +99,17 @@ def test_every_file_is_seen():
         "loss",
         "optimizer",
         "quantizer",
+        "stage",
         "trainer",
         "training",
         "validation",
     }
-    assert len(CONFIGS) == 183
+    assert len(CONFIGS) == 192
     assert [name for name in RECIPES if name.startswith("image/")] == IMAGE_RECIPES
-    assert set(RECIPES) - set(IMAGE_RECIPES) == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
+    assert [name for name in RECIPES if name.startswith("video/")] == VIDEO_RECIPES
+    of_sounds = {name for name in RECIPES if name.startswith("audio/")}
+    assert of_sounds == {*SOUND_RECIPES, *SUPERVISED_RECIPES}
+    assert len(RECIPES) == len(IMAGE_RECIPES) + len(VIDEO_RECIPES) + len(of_sounds)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -131,6 +156,8 @@ def test_every_encoder_takes_every_quantizer(encoder, quantizer):
         overrides.append("encoder.dim=64")
     if quantizer in ("fsq", "fsq_symmetric"):
         overrides.append("quantizer.inner.levels=[8,5,5]")
+    if quantizer == "fsq_bare":  # as many features as levels
+        overrides.append("encoder.dim=6")
     config = composed("recipe=image/vqgan-small", *overrides, "data=photos")
     tokenizer = instantiate(config.tokenizer, _convert_="all")
     assert tokenizer.quantizer.dim == tokenizer.encoder.dim == tokenizer.decoder.dim
@@ -143,10 +170,7 @@ TRAINING_GROUPS = ("adversary", "loss", "optimizer", "discriminator")
     ("group", "choice"), [(group, choice) for group in TRAINING_GROUPS for choice in choices(group)]
 )
 def test_every_training_builds(group, choice):
-    overrides = [
-        f"{group}={choice}",
-        *(RANDOM_LPIPS if choice in ("vqgan", "l2_lpips") and group == "loss" else []),
-    ]
+    overrides = [f"{group}={choice}", *(OF_THE_USER.get(choice, []) if group == "loss" else [])]
     # The recipe sets a width that discriminators of sound do not know.
     of_images = group != "discriminator" or choice.startswith("patch")
     base = "recipe=image/vqgan-small" if of_images else "adversary=ramped"
@@ -352,6 +376,15 @@ def test_an_unknown_recipe_lists_the_known(capsys):
     assert all(recipe in err for recipe in RECIPES)
     with pytest.raises(ConfigError):
         find_recipe("../quickstart")
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.lr=0.1", "optimizer.learning_rat=null", "adversary.start=3"]
+)
+@pytest.mark.slow
+def test_trap_48_an_option_that_nothing_reads_is_refused(override):
+    with pytest.raises(ConfigCompositionException, match="Could not override"):
+        composed("recipe=image/vqgan-small", override)
 
 
 def test_a_wrong_setting_is_one_line(capsys, tmp_path, monkeypatch):

@@ -111,10 +111,8 @@ def test_two_steps_a_file_and_back(quantizer, modality, tmp_path):
     assert decoded.std() > 0
 
 
-@pytest.mark.parametrize(
-    ("quantizer", "modality"),
-    [(quantizer, modality) for quantizer in OF_A_GRID for modality in ("audio", "video")],
-)
+@pytest.mark.parametrize("modality", [pytest.param("audio", marks=pytest.mark.slow), "video"])
+@pytest.mark.parametrize("quantizer", OF_A_GRID)
 def test_a_grid_of_other_axes_is_refused_when_it_is_put_together(quantizer, modality):
     config = configured(quantizer, modality)
     with pytest.raises(Exception, match=r"quantizer.grid axes and axes to be equal") as caught:
@@ -122,7 +120,10 @@ def test_a_grid_of_other_axes_is_refused_when_it_is_put_together(quantizer, moda
     assert isinstance(caught.value.__cause__, ConfigError)
 
 
-@pytest.mark.parametrize("modality", SMALL)
+@pytest.mark.parametrize(
+    "modality",
+    [pytest.param(m, marks=pytest.mark.slow if m != "image" else ()) for m in SMALL],
+)
 def test_a_width_that_is_not_the_encoder_s_is_refused_when_it_is_put_together(modality):
     config = configured("fsq_bare", modality)
     config.encoder.dim = 8

@@ -7,14 +7,21 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from tests.training import tiny
-from vqkit.data import Voices
+from vqkit.data import FramesToMultiple, MovingShapes, Voices
 from vqkit.errors import ConfigError
 from vqkit.losses import L1
-from vqkit.metrics import mel_distance, si_sdr
-from vqkit.nets import ConvStyle, SEANetDecoder, SEANetEncoder
+from vqkit.metrics import FramePSNR, FrameSSIM, frame_psnr, mel_distance, si_sdr
+from vqkit.nets import (
+    ConvStyle,
+    LightVideoDecoder,
+    LightVideoEncoder,
+    SEANetDecoder,
+    SEANetEncoder,
+)
 from vqkit.quantizers import FSQ, Factorized
-from vqkit.tokenizers import AudioFrontend, Tokenizer
+from vqkit.tokenizers import AudioFrontend, Tokenizer, VideoFrontend
 from vqkit.training import (
+    Clips,
     Pictures,
     Spectrograms,
     TokenizerTraining,
@@ -52,12 +59,22 @@ def sound_training() -> TokenizerTraining:
     )
 
 
+def clip_training() -> TokenizerTraining:
+    torch.manual_seed(0)
+    sizes = {"dim": 4, "widths": [8, 8], "num_blocks": [1, 1]}
+    encoder, decoder = LightVideoEncoder(**sizes), LightVideoDecoder(**sizes)
+    tokenizer = Tokenizer(VideoFrontend(), encoder, FSQ([5] * 4), decoder, "tiny")
+    validation = {"psnr_db": FramePSNR(), "ssim": FrameSSIM()}
+    losses = {"l1": WeightedLoss(L1())}
+    return TokenizerTraining(tokenizer, losses, tiny.optimization(), 10, validation=validation)
+
+
 @pytest.fixture
 def written_by(unchecked_shapes):
     return _written_by
 
 
-def _written_by(callback, module, validation) -> dict:
+def _written_by(callback, module, validation, transform=None) -> dict:
     """At the last step."""
     board = Board()
     logger = TensorBoardLogger("never written")
@@ -66,7 +83,7 @@ def _written_by(callback, module, validation) -> dict:
         should_stop=True,
         loggers=[logger],
         is_global_zero=True,
-        datamodule=SimpleNamespace(validation=validation),
+        datamodule=SimpleNamespace(validation=validation, validation_transform=transform),
     )
     callback.on_step(trainer, module)
     return board.written
@@ -128,3 +145,39 @@ def test_validation_measures_what_it_is_given():
     distances = [float(mel_distance(*pair, RATE_HZ)) for pair in pairs]
     assert float(found["validation/mel_distance"]) == pytest.approx(sum(distances) / 2)
     assert module.headline[-len(found) :] == tuple(found)
+
+
+def test_clips_are_shown_as_strips_of_frames(written_by):
+    shapes = MovingShapes(3, num_frames=12, side=32)
+    module = clip_training()
+    callback = Clips(num_clips=2, max_frames=9, num_frames=3, height=16)
+    written = written_by(callback, module, shapes)
+    assert set(written) == {("add_image", "clip/0"), ("add_image", "clip/1")}
+    strip, _ = written["add_image", "clip/1"]
+    assert strip.shape == (3, 3 * 16, 3 * 16)
+    rows = [
+        row.unflatten(-1, (3, 16)).movedim(-2, 1) for row in strip.unflatten(1, (3, 16)).unbind(1)
+    ]
+    clip = shapes[1][:, [0, 4, 8]]
+    small = torch.nn.functional.interpolate(
+        clip.movedim(1, 0), (16, 16), mode="bilinear", antialias=True
+    ).movedim(0, 1)
+    torch.testing.assert_close(rows[0].movedim(2, 1).movedim(1, 2), (small + 1) / 2)
+    transform = FramesToMultiple(4, max_frames=5)
+    prepared, _ = written_by(callback, module, shapes, transform)["add_image", "clip/1"]
+    assert torch.equal(prepared[:, :16, :16], strip[:, :16, :16])  # the first frame
+    assert not torch.equal(prepared[:, :16, 32:], strip[:, :16, 32:])  # frame 4, and not 8
+    with pytest.raises(ConfigError, match="num_frames and height"):
+        Clips(num_frames=0)
+
+
+def test_held_out_clips_are_measured_while_a_model_trains():
+    module = clip_training()
+    batch = torch.stack([MovingShapes(1, num_frames=5, side=16)[0]])
+    module.validation_step(batch, 0)
+    decoded = module.exported(batch).reconstruction.clamp(-1, 1)
+    decoded = (((decoded + 1) * 127.5).round() / 127.5 - 1).detach()
+    values = module.validation.compute()
+    expected = frame_psnr(decoded, batch).mean().item()
+    assert values["validation/psnr_db"].item() == pytest.approx(expected, abs=0.1)
+    assert set(values) == {"validation/psnr_db", "validation/ssim"}

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from tests.training import tiny
@@ -17,8 +18,9 @@ from vqkit.nets import (
     VQGANDecoder,
     VQGANEncoder,
 )
+from vqkit.paths import config_dir
 from vqkit.quantizers import FSQ, LFQ, Factorized
-from vqkit.tokenizers import ImageFrontend, Tokenizer, VideoFrontend
+from vqkit.tokenizers import ImageFrontend, Tokenizer, VideoFrontend, build
 from vqkit.training import Checkpoints, EarlierRun, InflatedImages, Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
@@ -165,6 +167,21 @@ def test_a_stage_starts_where_the_other_ended(first_stage, place):
     assert module.step == 0
 
 
+@pytest.mark.parametrize("place", ["model", "checkpoints/last.ckpt"])
+def test_trap_44_a_codebook_that_is_set_stays_so_in_the_next_run(first_stage, place):
+    """It goes on from the codes of before; k-means would put others in their places."""
+    folder, earlier = first_stage
+    module = staged(1, Stage(EarlierRun(folder / place)))
+    codes = earlier.exported.quantizer.codebook.clone()
+    quantizer = module.tokenizer.quantizer
+    assert quantizer.initialized
+    # Where the codes are, so that they are in use and none is revived.
+    latents = codes.repeat(2, 8, 1) + 0.01 * torch.randn(2, 8 * len(codes), codes.shape[1])
+    quantizer.train()(latents)
+    assert not torch.equal(quantizer.codebook, codes), "it learns"
+    assert torch.allclose(quantizer.codebook, codes, atol=0.01)
+
+
 def test_a_checkpoint_without_what_is_asked_for(tmp_path):
     """No average, no adversary: the weights, and a judge that begins anew."""
     earlier = tiny.training(
@@ -177,6 +194,7 @@ def test_a_checkpoint_without_what_is_asked_for(tmp_path):
     assert without.adversary is None
 
 
+@pytest.mark.slow
 def test_a_stage_resumes_exactly(first_stage, tmp_path):
     """N + M steps of a second stage equal N, resume, M."""
     folder, _ = first_stage
@@ -229,6 +247,25 @@ def test_stages_that_make_no_sense():
         staged(1, Stage(frozen=["encoder", "quantizer", "decoder"]), fixed)
     with pytest.raises(ConfigError, match="Set adaptive to false"):
         staged(1, Stage(frozen=["decoder"]), tiny.tokenizer(Factorized(FSQ([5, 5]), 4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "frozen"),
+    [
+        ("whole", None, ()),
+        ("continued", EarlierRun, ()),
+        ("decoder", EarlierRun, TOKENS),
+        ("inflated", InflatedImages, ()),
+    ],
+)
+def test_stages_as_they_are_configured(name, start, frozen):
+    config = OmegaConf.load(config_dir() / "stage" / f"{name}.yaml")
+    if start is not None:
+        assert OmegaConf.is_missing(config.start, "path")
+        config.start.path = "somewhere"
+    stage = build(OmegaConf.to_container(config), trusted=["vqkit.training"])
+    assert stage == Stage(None if start is None else start("somewhere"), frozen)
+    assert len(list((config_dir() / "stage").iterdir())) == 4
 
 
 SIZES = {"dim": 6, "base_width": 32, "multipliers": [1, 1], "num_res_blocks": 1,

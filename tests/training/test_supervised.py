@@ -27,7 +27,7 @@ from vqkit.nets import (
 )
 from vqkit.quantizers import KMeans, ReplaceUnused, VectorQuantizer
 from vqkit.tokenizers import AudioFrontend, SpeechRecogniser, Tokenizer
-from vqkit.training import Checkpoints, Optimization, SupervisedTraining
+from vqkit.training import Checkpoints, EarlierRun, Optimization, Stage, SupervisedTraining
 
 pytestmark = pytest.mark.filterwarnings(
     # Lightning advises on loaders that the tests choose on purpose.
@@ -77,6 +77,7 @@ def training(model: SpeechRecogniser, max_steps: int, **options) -> SupervisedTr
         partial(torch.optim.AdamW, lr=options.pop("lr", 3e-2), weight_decay=0.01),
         clip_norm=1.0,
         average_decay=options.pop("average_decay", 0.0),
+        stage=options.pop("stage", Stage()),
     )
     return SupervisedTraining(model, optimization, max_steps, log_every=5, **options)
 
@@ -119,6 +120,20 @@ def test_two_words_are_learned(source, tmp_path):
     assert tokenizer.transcribe(tokens) == ["a", "b"]
     with pytest.raises(ConfigError, match="at least one sound"):
         evaluate_recognition(module.exported, [], sample_rate_hz=RATE)
+
+
+@pytest.mark.slow
+def test_a_second_stage_leaves_tokens_as_they_are(source, tmp_path):
+    """Of a recogniser, too: another decoder learns to write what the tokens say."""
+    first = training(recogniser(), 2)
+    fit(first, data(source), callbacks=[Checkpoints(tmp_path)])
+    stage = Stage(EarlierRun(tmp_path / "last.ckpt"), ["encoder", "quantizer"])
+    second = training(recogniser(), 2, stage=stage)
+    fit(second, data(source), validate_every=1)
+    before, after = (module.recogniser.state_dict() for module in (first, second))
+    assert before.keys() == after.keys()
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {name.split(".")[0] for name in moved} == {"decoder"}
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Quality,
         Report,
     )
-    from vqkit.media import Audio
+    from vqkit.media import Alpha, Audio
     from vqkit.tokenizers import Tokenizer
 
 __all__ = ["add_parser", "run"]
@@ -171,7 +171,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     sources = expand(arguments.media, find, recursive=arguments.recursive, what=what)
     sources = sources[: arguments.limit]
     quality = _quality(tokenizer, arguments, sources)
-    references = [_reference(text, modality) for text in arguments.reference]
+    references: list[tuple[str, list[int] | None]] = []
+    references += [_reference(text, modality) for text in arguments.reference]
     references += [(_codec("--match", name, modality), None) for name in arguments.match]
     levels = _levels(tokenizer, arguments.levels)
     with progress_bar(
@@ -368,7 +369,7 @@ class _Media:
         self,
         sources: Sequence[Source],
         tokenizer: "Tokenizer",
-        alpha: str,
+        alpha: "Alpha",
         max_frames: int | None,
         on_item: "Callable[[ItemResult | ItemFailure], None]",
     ) -> None:

@@ -9,7 +9,7 @@ _RATES = {"num_pixels": "bits_per_pixel", "media_seconds": "bits_per_second"}
 
 
 def extent_of(media: Mapping[str, int]) -> tuple[str, float | None]:
-    """Which fact rates refer to, and its value: pixels of a picture, seconds of a sound.
+    """Which fact rates refer to, and its value: seconds of what has any, or pixels (of all frames).
 
     >>> extent_of({"samples": 12_000, "sample_rate_hz": 24_000, "channels": 1})
     ('media_seconds', 0.5)
@@ -19,7 +19,7 @@ def extent_of(media: Mapping[str, int]) -> tuple[str, float | None]:
     if (seconds := seconds_of(media)) is not None:
         return "media_seconds", seconds
     if "height" in media and "width" in media:
-        return "num_pixels", media["height"] * media["width"]
+        return "num_pixels", media["height"] * media["width"] * media.get("frames", 1)
     return "num_pixels", None
 
 

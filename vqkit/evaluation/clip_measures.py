@@ -164,7 +164,7 @@ def motion_measure(flow: OpticalFlow | str) -> ClipMeasure:
         title="the same of originals",
         definition=f"of the original itself, for comparison: {_WARPING.definition}",
     )
-    metrics = (_WARPING, of_original)
+    metrics: tuple[Metric, ...] = (_WARPING, of_original)
     if isinstance(flow, str):
         metrics = tuple(replace(metric, reason=flow) for metric in metrics)
         return ClipMeasure(metrics, lambda decoded, frames: (), of_pairs=True)

@@ -79,6 +79,9 @@ def matched_reference(
 ) -> RateCurve:
     """A codec at the bytes of a model: each item at the best setting that takes no more than those.
 
+    It is found by halving the range of settings: of two that give nearly the same bytes, which of
+    small files need not fall with the quality, it may be the other one.
+
     What is coded counts, without the container around it where that is told apart, so that the
     codec has the advantage in doubt; the rate of the point is that of whole files, as always. An
     item that takes more at the least setting is there with that.

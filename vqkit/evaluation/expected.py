@@ -104,7 +104,8 @@ def _tolerances(report: Report) -> dict[str, float]:
             continue
         interval = summaries[name].confidence_95 if name in summaries else None
         half = 0.0 if interval is None else (interval[1] - interval[0]) / 2
-        tolerances[name] = max(half, _LEAST_TOLERANCE * abs(value))
+        # No less than what rounding does to a value near 0.
+        tolerances[name] = max(half, _LEAST_TOLERANCE * abs(value), 10.0**-_DIGITS)
     return tolerances
 
 

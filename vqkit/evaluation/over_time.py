@@ -73,6 +73,7 @@ def over_time_figure(report: Report, metric: str = "psnr") -> "Figure":
     above.set_ylabel(shown.title, size=9, color=DARK)
     below.set_ylabel("bits of a latent frame", size=9, color=DARK)
     below.set_xlabel("frame", size=9, color=DARK)
+    below.xaxis.get_major_locator().set_params(integer=True)
     above.legend(fontsize=8, frameon=True, framealpha=0.9, edgecolor="none", loc="best")
     title = f"{tokenizer.get('name', '')} · {report.setting.dataset} · {len(report.items)} clips"
     above.set_title(printable(title, 100), size=10, color=DARK, loc="left", parse_math=False)

@@ -200,6 +200,7 @@ class _Sheet:
             top = _HEAD + row * (high + _LABEL)
             write(title, _MARGIN, top, 8, GREY)
             for number, column in enumerate(self._columns):
+                # The first column has the row's name there.
                 left = _MARGIN + number * (wide + _GAP)
                 figure.figimage(
                     column[row].numpy(), left, height - top - _LABEL - high, origin="upper"

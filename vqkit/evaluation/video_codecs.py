@@ -118,11 +118,11 @@ def _settings_bytes(packet: bytes) -> int:
     return found
 
 
-# Groups of pictures are the encoders' own choice: key frames where the picture changes, and 250
-# frames apart (x264), 128 (libvpx) or about 5 seconds (SVT-AV1); B-frames where they have any.
+# Groups of pictures (GOP) are the encoders' own choice: key frames where the scene changes and at
+# most so far apart, B-frames where they have any.
 X264 = _VideoCodec(
     "x264",
-    "H.264 (x264, medium, key frames up to 250 apart)",
+    "H.264 (x264 medium, GOP 250)",
     format="mp4",
     encoding=VideoEncoding("h264", preset="medium"),
     settings=(23, 28, 33, 38, 43, 48),
@@ -130,7 +130,7 @@ X264 = _VideoCodec(
 )
 VP9 = _VideoCodec(
     "vp9",
-    "VP9 (libvpx, cpu-used 4)",
+    "VP9 (libvpx, GOP 128)",
     format="webm",
     encoding=VideoEncoding("vp9"),
     settings=(24, 32, 40, 48, 56, 63),
@@ -138,7 +138,7 @@ VP9 = _VideoCodec(
 )
 AV1 = _VideoCodec(
     "av1",
-    "AV1 (SVT-AV1, preset 6)",
+    "AV1 (SVT preset 6, GOP 5 s)",
     format="webm",
     encoding=VideoEncoding("av1"),
     settings=(24, 32, 40, 48, 56, 63),

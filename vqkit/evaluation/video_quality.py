@@ -40,9 +40,7 @@ _PSNR = Metric(
     higher_is_better=True,
     digits=2,
 )
-_CLIP_NOT_OF_LADDERS = "not measured at each setting of a codec"
-
-_PSNR = Metric(
+_CLIP_PSNR = Metric(
     "clip_psnr",
     "PSNR of clips in dB",
     "10 log10(4 / MSE) in dB, MSE over all channels, pixels and frames of a clip, at most 100",
@@ -181,17 +179,17 @@ class _ClipScores:
     def add(self, decoded: Tensor, frames: Tensor) -> None:
         """Blocks ``[1, channels, frames, height, width]`` that follow those before."""
         self._shortest_side = min(frames.shape[-2:])
-        alone, joined = (decoded, frames), (decoded, frames)
+        alone = joined = decoded, frames
         if self._last is not None:
-            joined = tuple(
-                torch.cat([last, block], dim=2)
-                for last, block in zip(self._last, alone, strict=True)
-            )
+            before, frames_before = self._last
+            joined = torch.cat([before, decoded], dim=2), torch.cat([frames_before, frames], dim=2)
         self._last = decoded[:, :, -1:], frames[:, :, -1:]
         for measure in self._measures:
             if self._shortest_side < measure.minimum_side:
                 continue
             pair = joined if measure.of_pairs else alone
+            if measure.of_pairs and pair[0].shape[2] < 2:
+                continue
             for metric, values in zip(measure.metrics, measure.values(*pair), strict=True):
                 self.series.setdefault(metric.name, []).extend(values.tolist())
 

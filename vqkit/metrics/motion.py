@@ -42,8 +42,11 @@ class Motion:
             flow: estimator; :class:`LucasKanade` unless told.
 
         Raises:
-            ShapeError: the estimator gives something else than ``[frames - 1, 2, height, width]``.
+            ShapeError: there are not two frames, or the estimator gives something else than
+                ``[frames - 1, 2, height, width]``.
         """
+        if clip.shape[1] < 2:
+            raise ShapeError(f"Motion: expected two frames or more, got {clip.shape[1]}.")
         flow = flow or LucasKanade()
         forwards = _checked(flow(clip), clip)
         # Pairs of the clip played backwards, in the order of the clip again.
