@@ -17,6 +17,8 @@ from vqkit.media import FrameTimes, VideoReader
 __all__ = ["ClipHead", "OpenClip", "ReadClip", "bytes_of", "send_clip"]
 
 _BLOCK_FRAMES = 16
+_BLOCK_VALUES = 1 << 27
+"""Of a block, in float32 half a gigabyte: of very large frames there are fewer."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,12 @@ def send_clip(
     with clip.reader as reader:
         connection.send(ClipHead(reader.frame_rate, clip.size_bytes, clip.sha256))
         seconds = dict(clip.seconds)
+        frame_values = reader.channels * reader.height * reader.width
+        num_frames = max(1, min(_BLOCK_FRAMES, _BLOCK_VALUES // max(1, frame_values)))
         while True:
             begin = time.perf_counter()
             try:
-                block = reader.read(_BLOCK_FRAMES)
+                block = reader.read(num_frames)
             # Whatever is wrong with this clip, the others are still worth their work.
             except Exception as error:
                 connection.send(reason_of(error))
