@@ -2,14 +2,17 @@
 
 import itertools
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vqkit.clip_sound import ClipSound
+from vqkit.clips import encode_clip
 from vqkit.errors import ConfigError, ShapeError
 from vqkit.files import CodingResources, TokenFileInfo, read_tokens, write_tokens
-from vqkit.media import AudioReader, MediaSource, read_image
+from vqkit.media import AudioReader, MediaSource, VideoReader, read_image
 from vqkit.shapes import Float
 from vqkit.tokenizers import Tokenizer, Tokens
 
@@ -71,21 +74,27 @@ def encode(
     *,
     chunk_seconds: float | None = None,
     audio_track: int = 0,
+    start_seconds: float | Fraction = 0,
+    stop_seconds: float | Fraction | None = None,
+    sound: ClipSound | None = None,
 ) -> Tokens:
-    """Turn one image or sound into tokens.
+    """Turn one image, sound or clip into tokens.
 
     Args:
-        media: ``[channels, *size]`` in [-1, 1], sounds at the model's rate; or a file of an image
-            or a sound: its path, its bytes or a binary stream.
+        media: ``[channels, *size]`` in [-1, 1], sounds at the model's rate; or a file of an image,
+            a sound or a video: its path, its bytes or a binary stream.
         model: A tokenizer, or the folder or hub id to load it from at every call.
         chunk_seconds: Longer sounds are read and encoded in chunks of this length; None is 2 on a
             CPU and 60 on a GPU.
         audio_track: Which sound of a video, from 0.
+        start_seconds: Where in the file of a sound or a video to begin.
+        stop_seconds: Where in it to end.
+        sound: How the sound of a video is kept beside its frames; None leaves it out.
 
     Raises:
-        ConfigError: There is no such model.
+        ConfigError: There is no such model, or a time of what has none.
         MediaError: The file cannot be read.
-        ShapeError: The tensor is not one image or sound.
+        ShapeError: The tensor is not one image, sound or clip.
 
     >>> import torch
     >>> from vqkit.nets import FastDecoder, FastEncoder
@@ -99,12 +108,26 @@ def encode(
     torch.Size([3, 30, 45])
     """
     tokenizer = _tokenizer(model)
+    is_part = start_seconds != 0 or stop_seconds is not None
+    if is_part and (isinstance(media, Tensor) or tokenizer.frontend.modality == "image"):
+        raise ConfigError("start_seconds, stop_seconds: expected a file of a sound or a video.")
     if isinstance(media, Tensor):
         return tokenizer.encode([media], chunk_seconds=chunk_seconds)
     if tokenizer.frontend.modality == "audio":
-        with AudioReader(media, audio_stream=audio_track) as reader:
+        with AudioReader(
+            media,
+            audio_stream=audio_track,
+            start_seconds=start_seconds,
+            stop_seconds=stop_seconds,
+        ) as reader:
             return encode_sound(reader, tokenizer, chunk_seconds)
-    return tokenizer.encode([read_image(media, channels=tokenizer.frontend.channels)])
+    channels = tokenizer.frontend.channels
+    if tokenizer.frontend.modality == "video":
+        with VideoReader(
+            media, channels=channels, start_seconds=start_seconds, stop_seconds=stop_seconds
+        ) as video:
+            return encode_clip(video, tokenizer, sound=sound)
+    return tokenizer.encode([read_image(media, channels=channels)])
 
 
 def decode(

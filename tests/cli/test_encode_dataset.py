@@ -151,7 +151,7 @@ def test_a_terminal_shows_files_rate_and_stages(
         (["-o", "x.vqt"], "--output: a data set goes where --dataset says"),
         (["--output-dir", "x"], "--output-dir: a data set goes where --dataset says"),
         (["-f"], "--force: a data set goes where --dataset says"),
-        (["again"], "expected one folder, list or Parquet file, got 2"),
+        (["again"], "expected one folder, list, Parquet or tar file, got 2"),
         (["--address", "auto"], "--address: expected --engine ray"),
         (["--on-error", "ignore"], "expected fail, skip or skip:2%, got 'ignore'"),
         (["--shard-range", "3/2"], "expected a task from 1 to 2, got 3"),

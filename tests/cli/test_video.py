@@ -94,6 +94,21 @@ def test_chunks_of_frames_and_a_reconstruction(run: Run, model: Path, tmp_path: 
     assert video_info(tmp_path / "r.webm").frame_rate == 10
 
 
+def test_a_part_of_the_frames(run: Run, model: Path, tmp_path: Path) -> None:
+    write_video(fading(30), tmp_path / "film.mkv", 10)
+    tokens = tmp_path / "film.vqt"
+    assert run("encode", tmp_path / "film.mkv", "-m", model, "-o", tokens).status == 0
+    for name, part in (("whole", []), ("part", ["--part", "time=7:10,height=8:24"])):
+        target = tmp_path / f"{name}.y4m"
+        assert run("decode", tokens, "-m", model, "-o", target, *part).status == 0
+    # The luma: colour differences are shared by neighbours, which a part has not.
+    files = (tmp_path / f"{name}.y4m" for name in ("whole", "part"))
+    whole, found = (read_video(file, channels=1).frames for file in files)
+    assert found.shape == (1, 3, 16, 40)
+    assert video_info(tmp_path / "part.y4m").frame_rate == 10
+    assert torch.allclose(found, whole[:, 7:10, 8:24], atol=0.02)
+
+
 def test_formats_of_other_media_are_refused(run: Run, model: Path, tmp_path: Path) -> None:
     write_video(fading(5), tmp_path / "film.mp4", 10)
     write_image(torch.zeros(3, 8, 8), tmp_path / "photo.png")

@@ -134,8 +134,8 @@ def test_a_folder_without_sounds(tmp_path: Path) -> None:
     assert len(list_inputs(tmp_path, "image")) == 1
     with pytest.raises(ConfigError, match="expected sounds, found none"):
         list_inputs(tmp_path, "audio")
-    with pytest.raises(ConfigError, match="expected a tokenizer of images or sounds, got one of"):
-        list_inputs(tmp_path, "video")
+    with pytest.raises(ConfigError, match="expected a tokenizer of images, sounds or videos"):
+        list_inputs(tmp_path, "text")
 
 
 def test_readers_tell_the_rate_and_read_sounds_of_no_length(sounds: Path) -> None:

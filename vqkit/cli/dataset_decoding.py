@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from vqkit.cli.batch import report, run_batch
+from vqkit.cli.clips import SoundPlayer
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import DEFAULT_FORMATS, media_path, write_media
+from vqkit.cli.media import DEFAULT_FORMATS, decode_to, media_path
 from vqkit.cli.models import ModelLoader
 from vqkit.cli.options import OUTPUT_FORMATS
 from vqkit.cli.rates import extent_of
@@ -47,6 +48,7 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
     models = ModelLoader(arguments, console)
     if arguments.model is not None:
         models.named()
+    sounds = SoundPlayer(arguments, console)
     failures = dict(dataset.manifest.failed)
     written: set[Path] = set()
 
@@ -61,8 +63,8 @@ def decode(location: str, arguments: argparse.Namespace, console: Console) -> in
         target.refuse_existing()
         tokens = dataset.tokens(places[key])
         tokenizer = models.maker_of(tokens)
-        media = tokenizer.decode(tokens.first_codebooks(arguments.codebooks))[0]
-        write_media(media, tokens.media[0], target, format)
+        tokens = tokens.first_codebooks(arguments.codebooks)
+        decode_to(tokens, tokenizer, target, format, sounds, {})
         assert target.path is not None
         written.add(target.path)
         console.detail(printable(f"{key} -> {target.name}"))

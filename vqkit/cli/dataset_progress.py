@@ -66,7 +66,7 @@ def dataset_progress(console: Console, *, wanted: bool) -> Iterator[Callable[["P
 
 
 def _rate(progress: "Progress", num_done: int, elapsed_seconds: float) -> str:
-    """Files per second, and of sounds how many there are by now and how fast they are encoded."""
+    """Files per second, and of what lasts how much there is by now and how fast it is encoded."""
     if not num_done or not elapsed_seconds:
         return ""
     words = [f"{num_done / elapsed_seconds:.1f}/s"]
@@ -78,7 +78,7 @@ def _rate(progress: "Progress", num_done: int, elapsed_seconds: float) -> str:
 
 def _line(progress: "Progress") -> str:
     seconds = progress.media_seconds
-    duration = f" {duration_words(seconds)} of sound," if seconds else ""
+    duration = f" {duration_words(seconds)} of {progress.medium}," if seconds else ""
     return (
         f"{progress.num_done_shards:,} of {progress.num_shards:,} shards, "
         f"{progress.num_done_inputs:,} of {progress.num_inputs:,} files,{duration} "

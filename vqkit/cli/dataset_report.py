@@ -90,7 +90,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _duration_facts(manifest: Manifest) -> dict[str, float | None]:
-    """Of sounds, how long they last and what a second costs."""
+    """Of sounds and clips, how long they last and what a second costs."""
     seconds = manifest.media_seconds
     if seconds is None:
         return {}

@@ -5,8 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
+from vqkit.cli.clips import SoundPlayer, add_sound_playing_options
 from vqkit.cli.console import Console, printable
-from vqkit.cli.media import decode_to, default_format, media_path, output_format, write_media
+from vqkit.cli.media import (
+    cutting_of,
+    decode_to,
+    default_format,
+    media_path,
+    output_format,
+    write_media,
+)
 from vqkit.cli.model_search import MODELS_VARIABLE
 from vqkit.cli.models import ModelLoader, resolve
 from vqkit.cli.options import (
@@ -48,7 +56,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         type=parse_part,
         metavar="AXIS=FIRST:END,...",
         help="decode a part of the media alone, as in height=0:256,width=64:128, in pixels, or "
-        "time=0:48000, in samples at the model's rate; of the file no more is read than it needs",
+        "time=0:48000, in samples at the model's rate or in frames; of the file no more is read "
+        "than it needs, of a clip all from the start on; without sound",
     )
     what.add_argument(
         "--recover",
@@ -60,6 +69,7 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         action="store_true",
         help="leave unknown tokens as holes, where the model has a prior to fill them in",
     )
+    add_sound_playing_options(parser)
     add_cutting_options(parser, "decode")
     add_output_options(
         parser,
@@ -87,6 +97,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     models = ModelLoader(arguments, console)
     if arguments.model is not None:
         models.named()
+    sounds = SoundPlayer(arguments, console)
 
     def work(job: Job) -> dict[str, Any]:
         target = job.written
@@ -106,7 +117,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             if not arguments.no_conceal:
                 tokens = conceal(tokens, models, console, printable(job.source.name))
             tokens = tokens.first_codebooks(arguments.codebooks)
-            decode_to(tokens, tokenizer, target, format, arguments)
+            cutting = cutting_of(arguments, tokens.modality)
+            decode_to(tokens, tokenizer, target, format, sounds, cutting)
         console.detail(f"{printable(job.source.name)} -> {printable(target.name)}")
         return {**facts, "model": tokenizer.name, "fingerprint": tokenizer.fingerprint}
 

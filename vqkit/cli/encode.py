@@ -5,6 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.cli.batch import list_planned, report, run_batch
+from vqkit.cli.clips import (
+    SoundKeeper,
+    add_sound_keeping_options,
+    add_time_range_options,
+    time_range_of,
+)
 from vqkit.cli.codebooks import num_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.encode_dataset import (
@@ -41,11 +47,13 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "       vqkit encode INPUTS -m MODEL --dataset DATASET [options]",
         help="turn media into token files, or into one data set",
         description="Turn media into token files (.vqt), each read back and compared as it is "
-        "written. With --dataset, turn a folder, a list or a Parquet file of any number of media "
-        "into shards of tokens; the same command again goes on where it was interrupted.",
+        "written. With --dataset, turn a folder, a list, a Parquet or a tar file of any number of "
+        "media into shards of tokens; the same command again goes on where it was interrupted.",
     )
     add_media(parser)
     add_audio_track_option(parser)
+    add_sound_keeping_options(parser)
+    add_time_range_options(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
@@ -90,6 +98,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     models = ModelLoader(arguments, console)
     tokenizer = models.named()
     codebooks = num_codebooks(tokenizer, arguments)
+    time_range_of(arguments, tokenizer.frontend.modality)
+    sounds = SoundKeeper(arguments, tokenizer.frontend.modality, console)
     from vqkit.files import CodingResources, write_tokens
 
     is_portable = arguments.coder == _PORTABLE
@@ -99,7 +109,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        tokens = encode_media(job.source, tokenizer, arguments, console)
+        tokens = encode_media(job.source, tokenizer, arguments, sounds, console)
         tokens = tokens.first_codebooks(codebooks)
         info = write_tokens(
             tokens,

@@ -37,7 +37,7 @@ def add_dataset_options(parser: Parser) -> None:
         "--dataset",
         metavar="DATASET",
         help="folder or URL (s3://bucket/prefix) of the data set, for one INPUTS: a folder of "
-        "media, a list (.txt .csv .jsonl), a Parquet file, here or in an object store",
+        "media, a list (.txt .csv .jsonl), a Parquet or a tar file, here or in an object store",
     )
     group.add_argument(
         "--engine",
@@ -79,7 +79,8 @@ def add_dataset_options(parser: Parser) -> None:
         "--timeout-seconds",
         type=float,
         metavar="S",
-        help="give up an item whose reading takes longer (default: 120)",
+        help="give up an item whose reading takes longer; of a clip, a block of frames "
+        "(default: 120)",
     )
     group.add_argument(
         "--plan-only", action="store_true", default=None, help="write the plan and stop"
@@ -119,10 +120,15 @@ def run_dataset(arguments: argparse.Namespace, console: Console) -> int:
             )
     if arguments.audio_track is not None:
         raise UsageError("--audio-track: a data set is made of the first track of every file.")
+    for name in ("audio", "start", "end"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(
+                f"{_flag(name)}: a data set is made of whole files, and of the frames of videos."
+            )
     if len(arguments.media) != 1:
         raise UsageError(
-            f"--dataset: expected one folder, list or Parquet file, got {len(arguments.media)}. "
-            "Put what is in several places into a list."
+            "--dataset: expected one folder, list, Parquet or tar file, got "
+            f"{len(arguments.media)}. Put what is in several places into a list."
         )
     if arguments.engine != "ray" and arguments.address is not None:
         raise UsageError("--address: expected --engine ray with it.")

@@ -84,11 +84,11 @@ def report_dataset(
 
 
 def _rates(report: "JobReport") -> str:
-    """Of sounds, the duration and what it comes to; of other media, nothing."""
+    """Of sounds and clips, the duration and what it comes to; of images, nothing."""
     rates = report.rates()
     if not (seconds := rates.get("media_seconds")):
         return ""
-    text = f"; {duration_words(seconds)} of sound, {rate_words(rates)}"
+    text = f"; {duration_words(seconds)} of {report.progress.medium}, {rate_words(rates)}"
     speed = rates["times_real_time"]
     return text if speed is None else f"{text}, {speed_words(speed)}"
 

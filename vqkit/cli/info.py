@@ -80,7 +80,29 @@ def _describe(source: Source) -> dict[str, Any]:
 
     content = content_of(source)
     info = read_info(content)
-    return {**_describe_tokens(info), **_describe_rates(content, info)}
+    return {
+        **_describe_tokens(info),
+        **_describe_sound(content, info),
+        **_describe_rates(content, info),
+    }
+
+
+def _describe_sound(content: Path | bytes, info: "TokenFileInfo") -> dict[str, Any]:
+    """Of a clip with sound, what that is, or why it is not known."""
+    from vqkit.clip_sound import SOUND_STREAM, describe_sound, sound_of
+    from vqkit.files import read_part
+    from vqkit.tokenizers import Tokens
+
+    if all(stream.name != SOUND_STREAM for stream in info.streams):
+        return {}
+    try:
+        stream = read_part(content, stream=SOUND_STREAM)
+        tokens = Tokens({SOUND_STREAM: stream}, ({},), info.modality, "", info.fingerprint)
+        file = sound_of(tokens)
+        assert file is not None
+        return {"sound": asdict(describe_sound(file))}
+    except VqkitError as error:
+        return {"sound": {"not_read": explain(error)}}
 
 
 def _describe_rates(content: Path | bytes, info: "TokenFileInfo") -> dict[str, Any]:
@@ -230,12 +252,26 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             f"{stream['coding']}, {stream['payload_bytes']:,} bytes "
             f"({stream['nominal_bits'] / 8:,.0f} nominal)"
         )
+    if "sound" in facts:
+        rows["sound"] = _sound_words(facts["sound"], facts["size_bytes"])
     rows |= _rate_rows(facts)
     if (rate := rate_words(facts)) is not None:
         nominal = {k.removeprefix("nominal_"): v for k, v in facts.items() if "nominal_" in k}
         rows["rate"] = f"{rate} ({rate_words(nominal)} nominal)"
     rows["token hash"] = facts["token_hash"]
     return rows
+
+
+def _sound_words(sound: dict[str, Any], size_bytes: int) -> str:
+    if "not_read" in sound:
+        return f"not known, it cannot be read: {sound['not_read']}"
+    what = sound["encoding"] or f"tokens of {sound['model']} ({sound['fingerprint']})"
+    seconds = "" if sound["seconds"] is None else f", {sound['seconds']:.2f} s"
+    share = sound["size_bytes"] / size_bytes
+    return (
+        f"{what}, {sound['channels']} channel(s), {sound['sample_rate_hz']} Hz{seconds}, "
+        f"{sound['size_bytes']:,} bytes ({share:.0%} of the file)"
+    )
 
 
 def _media_words(media: dict[str, int]) -> str:

@@ -1,11 +1,13 @@
 """Reading and writing media for a tokenizer: the one place that knows of modalities."""
 
 import argparse
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqkit.cli.clips import SoundKeeper, SoundPlayer, note_tracks, time_range_of
 from vqkit.cli.console import Console, printable
 from vqkit.cli.options import AUDIO_FORMATS, OUTPUT_FORMATS, PICTURE_FORMATS, VIDEO_FORMATS
 from vqkit.cli.rates import rate_facts
@@ -15,10 +17,10 @@ from vqkit.cli.usage_error import UsageError
 from vqkit.errors import ConfigError, MediaError, VqkitError
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from torch import Tensor
 
+    from vqkit.clip_sound import ClipSound
+    from vqkit.clips import WholeClip
     from vqkit.files import TokenFileInfo
     from vqkit.tokenizers import Tokenizer, Tokens
 
@@ -32,10 +34,10 @@ __all__ = [
     "facts_of",
     "finder_of",
     "media_path",
-    "note_tracks",
     "output_format",
     "read_media",
     "refuse_media_name",
+    "write_decoded",
     "write_media",
 ]
 
@@ -55,20 +57,24 @@ class Media:
     Attributes:
         tensor: ``[channels, *size]`` in [-1, 1].
         sample_rate_hz: Of a sound.
-        frame_rate: Of a clip.
+        clip: The tensor with the times of its frames, if it is one.
+        sound: How the sound of a clip is kept.
         num_tracks: Sounds in the file, of which this is one.
     """
 
     tensor: "Tensor"
     sample_rate_hz: int | None = None
-    frame_rate: "Fraction | None" = None
+    clip: "WholeClip | None" = None
+    sound: "ClipSound | None" = None
     num_tracks: int = 1
 
-    @property
-    def rate(self) -> dict[str, Any]:
-        """What the tokenizer is told of it."""
-        rates = {"sample_rate_hz": self.sample_rate_hz, "frame_rate": self.frame_rate}
-        return {name: rate for name, rate in rates.items() if rate is not None}
+    def encoded(self, tokenizer: "Tokenizer") -> "Tokens":
+        """Its tokens."""
+        if self.clip is None:
+            return tokenizer.encode([self.tensor], sample_rate_hz=self.sample_rate_hz)
+        from vqkit.clips import encode_clip
+
+        return encode_clip(self.clip, tokenizer, sound=self.sound)
 
 
 def finder_of(modality: str | None) -> tuple[Find, str]:
@@ -94,7 +100,12 @@ def finder_of(modality: str | None) -> tuple[Find, str]:
 
 
 def read_media(
-    source: Source, tokenizer: "Tokenizer", alpha: Any, audio_track: int | None = None
+    source: Source,
+    tokenizer: "Tokenizer",
+    alpha: Any,
+    audio_track: int | None = None,
+    time_range: Mapping[str, Any] | None = None,
+    sounds: SoundKeeper | None = None,
 ) -> Media:
     """Read what the tokenizer encodes.
 
@@ -103,47 +114,71 @@ def read_media(
         tokenizer: Of one modality.
         alpha: What transparent pixels are laid over.
         audio_track: Which sound of a video, from 0; None for the first.
+        time_range: What :func:`vqkit.cli.clips.time_range_of` gives; None for all of it.
+        sounds: Keeps the sounds of clips; None leaves them out.
 
     Raises:
         MediaError: The file cannot be read.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
-    from vqkit.media import read_audio, read_image, read_video
+    from vqkit.media import read_audio, read_image, read_video, video_info
 
     modality, channels = _checked_modality(source, tokenizer), tokenizer.frontend.channels
+    times = dict(time_range or {})
+    start, stop = times.get("start_seconds", 0), times.get("stop_seconds")
     if modality == "audio":
-        sound = read_audio(source.open(), audio_stream=audio_track or 0)
+        seconds = None if stop is None else float(stop - start)
+        sound = read_audio(
+            source.open(),
+            start_seconds=float(start),
+            seconds=seconds,
+            audio_stream=audio_track or 0,
+        )
         return Media(sound.samples, sound.sample_rate_hz, num_tracks=sound.num_streams)
     if modality == "video":
-        video = read_video(source.open(), channels=channels, alpha=alpha)
-        return Media(video.frames, frame_rate=video.frame_rate)
+        from vqkit.clips import WholeClip
+
+        file = _file_of(source)
+        video = read_video(file, channels=channels, alpha=alpha, **times)
+        kept = None
+        if sounds is not None:
+            kept = sounds.sound_of(video_info(file), file, printable(source.name), stop)
+        return Media(video.frames, clip=WholeClip(video, is_part=bool(times)), sound=kept)
     return Media(read_image(source.open(), channels=channels, alpha=alpha))
 
 
 def encode_media(
-    source: Source, tokenizer: "Tokenizer", arguments: argparse.Namespace, console: Console
+    source: Source,
+    tokenizer: "Tokenizer",
+    arguments: argparse.Namespace,
+    sounds: SoundKeeper,
+    console: Console,
 ) -> "Tokens":
     """Read a file and encode it as it is read.
 
     Args:
         source: The file.
         tokenizer: Of one modality.
-        arguments: With ``alpha``, ``audio_track``, ``max_pixels`` and how media are cut.
+        arguments: With ``alpha``, ``audio_track``, ``max_pixels``, which time is taken and how
+            media are cut.
+        sounds: Keeps the sounds of clips.
         console: Where it is said that a file has further sounds.
 
     Raises:
-        MediaError: The file cannot be read.
+        MediaError: The file cannot be read, or has nothing in the time that is asked for.
         ConfigError: This version cannot read media of the tokenizer's modality.
     """
     modality = _checked_modality(source, tokenizer)
-    cutting = cutting_of(arguments, modality)
-    channels = tokenizer.frontend.channels
+    cutting, times = cutting_of(arguments, modality), time_range_of(arguments, modality)
+    channels, name = tokenizer.frontend.channels, printable(source.name)
     if modality == "video":
         from vqkit.clips import encode_clip
         from vqkit.media import VideoReader
 
-        with VideoReader(source.open(), channels=channels, alpha=arguments.alpha) as video:
-            return encode_clip(video, tokenizer, **cutting)
+        file = _file_of(source)
+        with VideoReader(file, channels=channels, alpha=arguments.alpha, **times) as video:
+            sound = sounds.sound_of(video.info, file, name, times.get("stop_seconds"))
+            return encode_clip(video, tokenizer, sound=sound, **cutting)
     if modality == "image":
         from vqkit.media import ImageReader
 
@@ -158,9 +193,12 @@ def encode_media(
     from vqkit.media import AudioReader
 
     track = arguments.audio_track
-    with AudioReader(source.open(), audio_stream=track or 0) as reader:
-        note_tracks(reader.info.num_streams, printable(source.name), track, console)
-        return encode_sound(reader, tokenizer, **cutting)
+    with AudioReader(source.open(), audio_stream=track or 0, **times) as reader:
+        note_tracks(reader.info.num_streams, name, track, console)
+        tokens = encode_sound(reader, tokenizer, **cutting)
+    if times and not tokens.media[0]["samples"]:
+        raise MediaError(f"Cannot encode {source.name!r}: it has no sound in the time asked for.")
+    return tokens
 
 
 def cutting_of(arguments: argparse.Namespace, modality: str) -> dict[str, Any]:
@@ -182,34 +220,33 @@ def cutting_of(arguments: argparse.Namespace, modality: str) -> dict[str, Any]:
     return {"tiling": tiling}
 
 
-def note_tracks(num_tracks: int, name: str, chosen: int | None, console: Console) -> None:
-    """Say that a file has other sounds than the one that is read, unless one was asked for."""
-    if num_tracks > 1 and chosen is None:
-        console.note(
-            f"{name}: it has {num_tracks} audio tracks, and track 0 is taken. Choose another "
-            "with --audio-track."
-        )
-
-
 def decode_to(
     tokens: "Tokens",
     tokenizer: "Tokenizer",
     target: Target,
     format: str | None,
-    arguments: argparse.Namespace,
+    sounds: SoundPlayer,
+    cutting: Mapping[str, Any],
 ) -> None:
-    """Decode one item and write it as it is decoded.
+    """Decode one item and write it as it is decoded, a clip with its sound.
+
+    Args:
+        tokens: Of the item.
+        tokenizer: Decodes.
+        target: Where to.
+        format: As the user asked for it; None takes the usual one.
+        sounds: Gives back the sounds of clips.
+        cutting: What :func:`cutting_of` gives.
 
     Raises:
+        ModelMismatchError: The model of a clip's sound is not here.
         MediaError: The format is one of another modality, or it cannot be written.
     """
     size, modality = tokens.media[0], tokens.modality
     format = _checked_format(modality, target, format)
-    pieces = tokenizer.decode_pieces(tokens, **cutting_of(arguments, modality))
+    pieces = tokenizer.decode_pieces(tokens, **cutting)
     if modality == "video":
-        from vqkit.clips import write_clip
-
-        write_clip(pieces, tokens, target.open(), format=format, overwrite=target.force)
+        _write_clip(pieces, tokens, target, format, sounds)
         return
     if modality == "image":
         from vqkit.media import ImageWriter
@@ -238,6 +275,21 @@ def decode_to(
             writer.write(piece)
 
 
+def write_decoded(
+    media: "Tensor", tokens: "Tokens", target: Target, format: str | None, sounds: SoundPlayer
+) -> None:
+    """Write what an item was decoded to, a clip with its times and its sound.
+
+    Raises:
+        MediaError: The format is one of another modality, or it cannot be written.
+    """
+    if tokens.modality != "video":
+        write_media(media, tokens.media[0], target, format)
+        return
+    format = _checked_format("video", target, format)
+    _write_clip(iter((media,)), tokens, target, format, sounds)
+
+
 def write_media(
     media: "Tensor", size: Mapping[str, int], target: Target, format: str | None
 ) -> None:
@@ -260,6 +312,21 @@ def write_media(
         write_video(media, file, rate, format=format, overwrite=overwrite)
     else:
         write_image(media, file, format=format, overwrite=overwrite)
+
+
+def _write_clip(
+    pieces: "Iterator[Tensor]", tokens: "Tokens", target: Target, format: str, sounds: SoundPlayer
+) -> None:
+    from vqkit.clips import write_clip
+
+    audio = sounds.sound_of(tokens, format, printable(target.name))
+    write_clip(pieces, tokens, target.open(), format=format, audio=audio, overwrite=target.force)
+
+
+def _file_of(source: Source) -> Path | bytes:
+    """What can be read twice: for the frames, and for the sound."""
+    file = source.open()
+    return file.read() if isinstance(file, io.BufferedIOBase) else file
 
 
 def _modality_of(size: Mapping[str, int]) -> str:

@@ -280,7 +280,7 @@ def add_output_options(parser: Parser, *, default: str, format: bool) -> None:
         group.add_argument(
             "--format",
             choices=OUTPUT_FORMATS,
-            help="format of the media (default: by the name of -o, else png or wav)",
+            help="format of the media (default: by the name of -o, else png, wav or mp4)",
         )
     group.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
     group.add_argument(

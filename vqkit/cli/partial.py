@@ -105,9 +105,14 @@ def recover_token_file(
 
 def _with_size(tokens: "Tokens", models: ModelLoader) -> "Tokens":
     """Tokens whose file lost its end, with the size that their grid stands for."""
+    from vqkit.tokenizers.frame_groups import FrameGroups
+
     spec = models.maker_of(tokens).spec
     grid = zip(spec.axes, spec.strides, tokens.indices.shape[1:], strict=False)
     covered = {axis: stride * length for axis, stride, length in grid}
+    if spec.first_frame_alone is not None:
+        groups = FrameGroups(spec.strides[0], spec.first_frame_alone)
+        covered["time"] = groups.num_frames(tokens.indices.shape[1])
     media = {**_whole(spec, {}, covered), **tokens.media[0]}
     return replace(tokens, media=(media,))
 
@@ -118,6 +123,9 @@ def _whole(
     """Sizes of media that are as large as ``extents`` says, in what the networks take."""
     from vqkit.tokenizers.spec import CHANNEL_AXIS
 
+    if spec.modality == "video":
+        sides = {axis: extents[axis] for axis in ("height", "width")}
+        return {**media, "frames": extents["time"], **sides}
     if spec.sample_rate_hz is None:
         return {**media, **extents}
     return {

@@ -5,6 +5,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vqkit.cli.batch import BatchOutcome, list_planned, report, run_batch
+from vqkit.cli.clips import (
+    SoundKeeper,
+    SoundPlayer,
+    add_sound_keeping_options,
+    add_time_range_options,
+    note_tracks,
+    time_range_of,
+)
 from vqkit.cli.codebooks import num_codebooks
 from vqkit.cli.console import Console, printable
 from vqkit.cli.media import (
@@ -13,10 +21,9 @@ from vqkit.cli.media import (
     facts_of,
     finder_of,
     media_path,
-    note_tracks,
     output_format,
     read_media,
-    write_media,
+    write_decoded,
 )
 from vqkit.cli.models import ModelLoader, modality_here, resolve
 from vqkit.cli.options import (
@@ -54,6 +61,8 @@ def add_parser(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
     add_media(parser)
     add_audio_track_option(parser)
+    add_sound_keeping_options(parser)
+    add_time_range_options(parser)
     add_model_options(
         parser, required=True, help="model folder, output folder of a training, id, or hub id"
     )
@@ -82,6 +91,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     tokenizer = models.named()
     tokenizer.require_media_decoder()
     codebooks = num_codebooks(tokenizer, arguments)
+    times = time_range_of(arguments, tokenizer.frontend.modality)
+    keeper = SoundKeeper(arguments, tokenizer.frontend.modality, console)
+    player = SoundPlayer(arguments, console, keeper.tokenizer)
     from vqkit.files import dumps, loads, read_info
 
     prints = not arguments.json and arguments.output != STANDARD_STREAM
@@ -89,19 +101,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     def work(job: Job) -> dict[str, Any]:
         target = job.written
         target.refuse_existing()
-        media = read_media(job.source, tokenizer, arguments.alpha, arguments.audio_track)
-        note_tracks(media.num_tracks, printable(job.source.name), arguments.audio_track, console)
-        tokens = tokenizer.encode([media.tensor], **media.rate)
-        data = dumps(tokens.first_codebooks(codebooks))
-        decoded = tokenizer.decode(loads(data))[0].cpu()
-        write_media(decoded, tokens.media[0], target, format)
+        name, track = printable(job.source.name), arguments.audio_track
+        media = read_media(job.source, tokenizer, arguments.alpha, track, times, keeper)
+        note_tracks(media.num_tracks, name, track, console)
+        data = dumps(media.encoded(tokenizer).first_codebooks(codebooks))
+        tokens = loads(data)
+        decoded = tokenizer.decode(tokens)[0].cpu()
+        write_decoded(decoded, tokens, target, format, player)
         facts = {
             **facts_of(read_info(data)),
             **_quality(decoded, media, tokenizer, job.source.name),
         }
         if prints:
             console.data(
-                f"{printable(job.source.name)}: {_quality_words(facts)}, {rate_words(facts)}, "
+                f"{name}: {_quality_words(facts)}, {rate_words(facts)}, "
                 f"{facts['size_bytes']:,} bytes"
             )
         return facts

@@ -2,7 +2,7 @@
 
 from vqkit.files.accounting import LevelRate, level_rates
 from vqkit.files.codebooks import write_codebook, write_index_map
-from vqkit.files.header import FileHeader, StreamHeader
+from vqkit.files.header import BYTE_AXIS, FileHeader, StreamHeader
 from vqkit.files.info import StreamInfo, TokenFileInfo
 from vqkit.files.limits import Limits
 from vqkit.files.parts import read_part
@@ -20,6 +20,7 @@ from vqkit.files.token_file import (
 )
 
 __all__ = [
+    "BYTE_AXIS",
     "ChunkPrior",
     "CodeCounts",
     "CodingResources",

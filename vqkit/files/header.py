@@ -15,7 +15,10 @@ from vqkit.files.format_error import FormatError
 from vqkit.files.limits import Limits
 from vqkit.files.modes import ChunkLayout
 
-__all__ = ["FileHeader", "StreamHeader"]
+__all__ = ["BYTE_AXIS", "FileHeader", "StreamHeader"]
+
+BYTE_AXIS = "byte"
+"""Name of the axis of a stream that is a file by itself, byte after byte: 256 codes."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_.-]{0,31}", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -41,6 +44,11 @@ class StreamHeader:
     def num_symbols(self) -> int:
         """Integers of the whole array."""
         return math.prod(self.shape) * len(self.codebook_sizes)
+
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether it is a file inside the file, whose rows by themselves mean nothing."""
+        return (self.axes, self.codebook_sizes) == ((BYTE_AXIS,), (256,))
 
     @property
     def symbols_per_row(self) -> int:

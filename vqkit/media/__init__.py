@@ -33,7 +33,7 @@ from vqkit.media.video_encoder import VideoEncoding
 from vqkit.media.video_formats import VIDEO_SUFFIXES, has_video_suffix
 from vqkit.media.video_reader import VideoReader
 from vqkit.media.video_reading import MAX_VIDEO_VALUES, Video, is_video, read_video, video_info
-from vqkit.media.video_sound import AudioTrack
+from vqkit.media.video_sound import AudioBlocks, AudioTrack, sound_file, track_samples
 from vqkit.media.video_times import FrameTimes, exact_rate
 from vqkit.media.video_writing import VideoWriter, write_video
 from vqkit.media.writing import write_image
@@ -48,6 +48,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Alpha",
     "Audio",
+    "AudioBlocks",
     "AudioInfo",
     "AudioReader",
     "AudioTrack",
@@ -79,8 +80,10 @@ __all__ = [
     "read_audio",
     "read_image",
     "read_video",
+    "sound_file",
     "tensor_from_pillow",
     "to_levels",
+    "track_samples",
     "video_info",
     "walk_audio",
     "walk_images",

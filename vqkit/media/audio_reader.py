@@ -2,8 +2,10 @@
 
 import io
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from types import TracebackType
 
 import numpy as np
@@ -44,9 +46,11 @@ class AudioReader:
         audio_stream: which audio track of a file that has several, from 0.
         logs_clipping: at the end, log how many values were clipped; for whoever opens a file again
             and again, False.
+        start_seconds: begin with the sample that is nearest to this time.
+        stop_seconds: end before the sample that is nearest to this time.
 
     Raises:
-        ConfigError: ``audio_stream`` is negative.
+        ConfigError: ``audio_stream`` or a time is negative, or the start is behind the end.
         MediaError: the file cannot be read; the message names it and says why.
         MissingExtraError: the package for its format is not installed.
 
@@ -59,9 +63,20 @@ class AudioReader:
         16000 [400, 400, 200]
     """
 
-    def __init__(self, source: MediaSource, *, audio_stream: int = 0, logs_clipping: bool = True):
+    def __init__(
+        self,
+        source: MediaSource,
+        *,
+        audio_stream: int = 0,
+        logs_clipping: bool = True,
+        start_seconds: float | Fraction = 0,
+        stop_seconds: float | Fraction | None = None,
+    ):
         if audio_stream < 0:
             raise ConfigError(f"audio_stream: expected 0 or more, got {audio_stream}.")
+        for what, seconds in (("start_seconds", start_seconds), ("stop_seconds", stop_seconds)):
+            if seconds is not None and not 0 <= seconds < math.inf:
+                raise ConfigError(f"{what}: expected 0 or more, got {seconds}.")
         self._name = name_of(source)
         self._audio_stream = audio_stream
         self._logs_clipping = logs_clipping
@@ -69,15 +84,22 @@ class AudioReader:
         self._num_clipped = 0
         self._num_promised: int | None = None
         self._is_closed = False
-        with ExitStack() as stack, self._failures_named():
-            try:
-                stream = stack.enter_context(opened(source))
-            except OSError as error:
-                raise unreadable_audio(self._name, str(error.strerror)) from error
-            self._stream, self._format = _identified(stream, self._name)
-            if (missing := missing_part(self._stream, self._format.name)) is not None:
-                raise unreadable_audio(self._name, missing)
-            self._decoder = self._decoder_from_start()
+        self._stop: int | None = None
+        with ExitStack() as stack:
+            with self._failures_named():
+                try:
+                    stream = stack.enter_context(opened(source))
+                except OSError as error:
+                    raise unreadable_audio(self._name, str(error.strerror)) from error
+                self._stream, self._format = _identified(stream, self._name)
+                if (missing := missing_part(self._stream, self._format.name)) is not None:
+                    raise unreadable_audio(self._name, missing)
+                self._decoder = self._decoder_from_start()
+                stack.callback(lambda: self._decoder.close())
+            if start_seconds > 0:
+                self.seek(round(Fraction(start_seconds) * self.sample_rate_hz))
+            if stop_seconds is not None:
+                self._stop = round(Fraction(stop_seconds) * self.sample_rate_hz)
             self._opened = stack.pop_all()
 
     @property
@@ -120,6 +142,8 @@ class AudioReader:
         if num_samples < 0:
             raise ConfigError(f"num_samples to read: expected 0 or more, got {num_samples}.")
         self._check_open()
+        if self._stop is not None:
+            num_samples = min(num_samples, max(0, self._stop - self._position))
         if self.num_samples is not None:
             num_samples = min(num_samples, max(0, self.num_samples - self._position))
         if num_samples == 0:
@@ -186,7 +210,6 @@ class AudioReader:
         if self._is_closed:
             return
         self._is_closed = True
-        self._decoder.close()
         self._opened.close()
         if self._num_clipped and self._logs_clipping:
             # A lossy encoder overshoots as a matter of course.

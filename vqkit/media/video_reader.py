@@ -104,6 +104,7 @@ class VideoReader:
             stack.callback(lambda: self._decoder.close())
             self._restart()
             self._stop_ticks = None if stop_seconds is None else self._ticks(stop_seconds)
+            self._is_part = start_seconds > 0 or stop_seconds is not None
             if start_seconds > 0:
                 self._go_to(self._ticks(start_seconds))
             self._opened = stack.pop_all()
@@ -112,6 +113,16 @@ class VideoReader:
     def info(self) -> VideoInfo:
         """What the file says of itself."""
         return self._decoder.info
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second of the whole file, on average where they vary."""
+        return self.info.frame_rate
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a part of the file was asked for at the opening."""
+        return self._is_part
 
     @property
     def channels(self) -> int:

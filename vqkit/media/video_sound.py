@@ -2,9 +2,9 @@
 
 import io
 import itertools
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +21,14 @@ from vqkit.media.sources import MediaSource, name_of, opened
 from vqkit.media.video_pyav import video_tracks
 from vqkit.ops import StreamingResampler
 
-__all__ = ["AudioTrack", "Soundtrack", "soundtrack_of"]
+__all__ = [
+    "AudioBlocks",
+    "AudioTrack",
+    "Soundtrack",
+    "sound_file",
+    "soundtrack_of",
+    "track_samples",
+]
 
 # What players expect in a container; what is not here is encoded again.
 _COPIED = {
@@ -54,6 +61,10 @@ _FRAME_SAMPLES = {"aac": 1024, "libopus": 960}
 _CHANNEL_BPS = 80_000
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _BLOCK_SAMPLES = 1 << 16
+# A file may say anything; a longer silence is none of a film.
+_MAX_DELAY_SECONDS = 24 * 3600
+# MP4 first: Matroska has no place for the run-up of AAC, and whole milliseconds alone.
+_FILES = ("mp4", "matroska")
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,27 @@ class AudioTrack:
     stop_seconds: float | Fraction | None = None
 
 
+@dataclass(frozen=True)
+class AudioBlocks:
+    """A sound that comes while it is written; it begins with the video.
+
+    Attributes:
+        blocks: samples [channels, samples] in [-1, 1], of any lengths.
+        sample_rate_hz: rate.
+    """
+
+    blocks: Iterator[Tensor]
+    sample_rate_hz: int
+
+
 @runtime_checkable
 class Soundtrack(Protocol):
     """A sound that is written beside the frames of a video."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left to write; known once it has begun."""
+        ...
 
     def begin(self, container: Any) -> None:
         """Add a track to a container of PyAV's, before its first packet."""
@@ -90,7 +119,7 @@ class Soundtrack(Protocol):
         ...
 
 
-def soundtrack_of(audio: Audio | AudioTrack, muxer: str) -> Soundtrack:
+def soundtrack_of(audio: Audio | AudioBlocks | AudioTrack, muxer: str) -> Soundtrack:
     """What writes a sound into a container: a copy where it can hold the encoding.
 
     Raises:
@@ -100,17 +129,71 @@ def soundtrack_of(audio: Audio | AudioTrack, muxer: str) -> Soundtrack:
     if muxer not in _ENCODERS:
         raise ConfigError(f"audio: {muxer} holds no sound. Write mp4, mkv or webm.")
     if isinstance(audio, Audio):
-        return _EncodedSound(iter((audio.samples,)), audio.sample_rate_hz, _ENCODERS[muxer], 0)
-    source = audio.source
-    if not isinstance(source, (bytes, str)) and hasattr(source, "read"):
-        source = source.read()  # it is opened more than once
-        assert isinstance(source, bytes)
-        audio = AudioTrack(source, audio.audio_stream, audio.start_seconds, audio.stop_seconds)
-    copied = _CopiedSound(audio)
-    if copied.encoding in _COPIED[muxer]:
-        return copied
-    copied.close()
-    return _sound_of_file(audio, muxer, copied.delay)
+        audio = AudioBlocks(iter((audio.samples,)), audio.sample_rate_hz)
+    if isinstance(audio, AudioBlocks):
+        return _EncodedSound(audio.blocks, audio.sample_rate_hz, _ENCODERS[muxer], 0)
+    return _sound_in(_reopenable(audio), (muxer,))[0]
+
+
+def sound_file(audio: AudioTrack) -> bytes | None:
+    """A track as a file of its own, which begins where the video does; its packets are copied.
+
+    MP4, or Matroska where only that holds the encoding; what neither holds is encoded as AAC. The
+    same bytes at every call.
+
+    Returns:
+        The file; None if nothing is heard in the time that is asked for.
+
+    Raises:
+        MediaError: the source cannot be read, or has no such track.
+
+    Example:
+        >>> from vqkit.media import write_video
+        >>> film = io.BytesIO()
+        >>> sound = Audio(torch.zeros(1, 48_000), 48_000)
+        >>> write_video(torch.zeros(3, 25, 16, 16), film, 25, audio=sound)
+        >>> from vqkit.media import audio_info
+        >>> audio_info(sound_file(AudioTrack(film.getvalue()))).encoding
+        'aac'
+    """
+    file = io.BytesIO()
+    soundtrack, muxer = _sound_in(_reopenable(audio), _FILES)
+    with closing(soundtrack):
+        try:
+            # Without it Matroska files have random numbers in them.
+            options = {"fflags": "+bitexact"}
+            with load_av().open(file, "w", format=muxer, options=options) as container:
+                soundtrack.begin(container)
+                if soundtrack.is_over:
+                    return None
+                soundtrack.write_until(None)
+        except (MediaError, MemoryError):
+            raise
+        # Muxers refuse what they do not like with exceptions of their own.
+        except Exception as error:
+            reason = str(error).strip(" .") or type(error).__name__
+            raise _not_taken_over(audio, reason) from error
+    return file.getvalue()
+
+
+@contextmanager
+def track_samples(audio: AudioTrack) -> Iterator[AudioBlocks]:
+    """The samples of a track from where the video begins; silence before a sound that is later.
+
+    Raises:
+        MediaError: the source cannot be read, or has no such track.
+    """
+    audio = _reopenable(audio)
+    with closing(_CopiedSound(audio)) as copied:
+        delay = copied.delay
+    reader, blocks, start = _samples_of(audio, delay)
+    with reader:
+        if start > _MAX_DELAY_SECONDS:
+            reason = f"it begins {float(start):,.0f} s after the picture"
+            raise _not_taken_over(audio, reason)
+        rate = reader.sample_rate_hz
+        silence = _silence(reader.channels, round(start * rate))
+        yield AudioBlocks(itertools.chain(silence, blocks), rate)
 
 
 class _CopiedSound:
@@ -124,7 +207,7 @@ class _CopiedSound:
     """
 
     def __init__(self, audio: AudioTrack):
-        self._name = name_of(audio.source)
+        self._waiting: Any = None
         with ExitStack() as stack:
             try:
                 self._begin(stack, audio)
@@ -133,7 +216,7 @@ class _CopiedSound:
             # Decoders meet hostile bytes with exceptions of every kind.
             except Exception as error:
                 reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                raise self._unreadable(reason) from error
+                raise _not_taken_over(audio, reason) from error
             self._opened = stack.pop_all()
 
     def _begin(self, stack: ExitStack, audio: AudioTrack) -> None:
@@ -142,15 +225,15 @@ class _CopiedSound:
             stream = io.BytesIO(stream.read())
         audio_format = identify_audio(stream)
         if audio_format is None:
-            raise self._unreadable("it is no file of sounds")
+            raise _not_taken_over(audio, "it is no file of sounds")
         stream.seek(0)
         self._container = stack.enter_context(
             load_av().open(stream, format=audio_format.demuxer, metadata_errors="replace")
         )
         tracks = self._container.streams.audio
         if audio.audio_stream >= len(tracks):
-            raise self._unreadable(
-                f"expected audio_stream below {len(tracks)}, got {audio.audio_stream}"
+            raise _not_taken_over(
+                audio, f"expected audio_stream below {len(tracks)}, got {audio.audio_stream}"
             )
         self._source = tracks[audio.audio_stream]
         context = self._source.codec_context
@@ -170,6 +253,11 @@ class _CopiedSound:
         self._track = container.add_stream_from_template(self._source)
         self._packets = self._shifted()
         self._waiting = next(self._packets, None)
+
+    @property
+    def is_over(self) -> bool:
+        """See :class:`Soundtrack`."""
+        return self._waiting is None
 
     def write_until(self, seconds: Fraction | None) -> None:
         """See :class:`Soundtrack`."""
@@ -205,9 +293,6 @@ class _CopiedSound:
                 return
             yield packet
 
-    def _unreadable(self, reason: str) -> MediaError:
-        return MediaError(f"Cannot take over the sound of {self._name}: {reason}.")
-
 
 class _EncodedSound:
     """Samples, encoded while the video is.
@@ -229,6 +314,7 @@ class _EncodedSound:
         reader: AudioReader | None = None,
     ):
         self._encoder, self._reader = encoder, reader
+        self._waiting: Tensor | None = None
         first = next(blocks, torch.zeros(1, 0))
         self._channels = first.shape[0]
         if self._channels not in _LAYOUTS:
@@ -251,14 +337,20 @@ class _EncodedSound:
         layout = _LAYOUTS[self._channels]
         self._track = container.add_stream(self._encoder, rate=self._rate_hz, layout=layout)
         self._track.bit_rate = _CHANNEL_BPS * self._channels
+        self._waiting = next(self._frames, None)
+
+    @property
+    def is_over(self) -> bool:
+        """See :class:`Soundtrack`."""
+        return self._waiting is None
 
     def write_until(self, seconds: Fraction | None) -> None:
         """See :class:`Soundtrack`."""
-        while seconds is None or self._position <= seconds * self._rate_hz:
-            samples = next(self._frames, None)
-            if samples is None:
-                break
-            self._write(samples)
+        while self._waiting is not None and (
+            seconds is None or self._position <= seconds * self._rate_hz
+        ):
+            self._write(self._waiting)
+            self._waiting = next(self._frames, None)
         if seconds is None:
             self._target.mux(self._track.encode(None))
 
@@ -281,18 +373,52 @@ class _EncodedSound:
         self._target.mux(self._track.encode(frame))
 
 
-def _sound_of_file(audio: AudioTrack, muxer: str, delay: Fraction) -> _EncodedSound:
-    """The samples of a file from its start on, wherever it begins beside its video."""
-    reader = AudioReader(audio.source, audio_stream=audio.audio_stream)
-    rate = reader.sample_rate_hz
-    skipped = max(0, round(-delay * rate))
-    reader.seek(skipped)
+def _reopenable(audio: AudioTrack) -> AudioTrack:
+    """The same track, of a source that can be opened more than once."""
+    source = audio.source
+    if isinstance(source, (bytes, str)) or not hasattr(source, "read"):
+        return audio
+    return replace(audio, source=source.read())
+
+
+def _sound_in(audio: AudioTrack, muxers: Sequence[str]) -> tuple[Soundtrack, str]:
+    """A copy for the first of some containers that holds it, or what is encoded for the first."""
+    copied = _CopiedSound(audio)
+    for muxer in muxers:
+        if copied.encoding in _COPIED[muxer]:
+            return copied, muxer
+    copied.close()
+    reader, blocks, start = _samples_of(audio, copied.delay)
+    encoder = _ENCODERS[muxers[0]]
+    return _EncodedSound(blocks, reader.sample_rate_hz, encoder, start, reader), muxers[0]
+
+
+def _samples_of(
+    audio: AudioTrack, delay: Fraction
+) -> tuple[AudioReader, Iterator[Tensor], Fraction]:
+    """What is heard of a track from the video's start on, and when that begins."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(AudioReader(audio.source, audio_stream=audio.audio_stream))
+        rate, end = reader.sample_rate_hz, reader.num_samples
+        skipped = max(0, round(-delay * rate))
+        reader.seek(skipped if end is None else min(skipped, end))
+        stack.pop_all()
     start = max(Fraction(0), delay)
     blocks: Iterator[Tensor] = reader.blocks(_BLOCK_SAMPLES)
     if audio.stop_seconds is not None:
         length = Fraction(audio.stop_seconds) - Fraction(audio.start_seconds) - start
         blocks = _first(blocks, max(0, round(length * rate)))
-    return _EncodedSound(blocks, rate, _ENCODERS[muxer], start, reader)
+    return reader, blocks, start
+
+
+def _not_taken_over(audio: AudioTrack, reason: str) -> MediaError:
+    return MediaError(f"Cannot take over the sound of {name_of(audio.source)}: {reason}.")
+
+
+def _silence(channels: int, num_samples: int) -> Iterator[Tensor]:
+    """At least one piece, though it may have no samples."""
+    for start in range(0, max(1, num_samples), _BLOCK_SAMPLES):
+        yield torch.zeros(channels, min(_BLOCK_SAMPLES, num_samples - start))
 
 
 def _first(blocks: Iterator[Tensor], num_samples: int) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ from vqkit.media.video_encoder import (
 )
 from vqkit.media.video_pictures import PictureFolder
 from vqkit.media.video_reading import Video
-from vqkit.media.video_sound import AudioTrack, Soundtrack, soundtrack_of
+from vqkit.media.video_sound import AudioBlocks, AudioTrack, Soundtrack, soundtrack_of
 from vqkit.media.video_times import exact_rate
 
 __all__ = ["VideoWriter", "write_video"]
@@ -128,7 +128,7 @@ class VideoWriter:
         format: str | None = None,
         encoding: VideoEncoding | None = None,
         time_base: Fraction | None = None,
-        audio: Audio | AudioTrack | None = None,
+        audio: Audio | AudioBlocks | AudioTrack | None = None,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ):
@@ -300,7 +300,7 @@ def write_video(
     *,
     format: str | None = None,
     encoding: VideoEncoding | None = None,
-    audio: Audio | AudioTrack | None = None,
+    audio: Audio | AudioBlocks | AudioTrack | None = None,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> None:

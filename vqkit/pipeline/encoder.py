@@ -1,10 +1,11 @@
 """Encoding of decoded media in a worker: each by itself or in batches, whatever happens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from vqkit.clips import ClipSource, encode_clip, with_duration_layout
 from vqkit.pipeline.executors import WorkerLostError
 from vqkit.pipeline.reader_pool import reason_of
 from vqkit.pipeline.reading import ReadMedia
@@ -18,7 +19,8 @@ class ItemEncoder:
 
     With a batch size of 1 every item is encoded by itself. Items of larger batches are encoded
     together: images of equal padded size, sounds of equal rate and similar length. A batch that
-    does not fit the memory is halved, and so are all that follow.
+    does not fit the memory is halved, and so are all that follow. Clips are encoded as they are
+    read, one after another.
 
     Args:
         tokenizer: What encodes.
@@ -34,7 +36,7 @@ class ItemEncoder:
         self.num_codebooks = num_codebooks
 
     def encode(self, items: Sequence[ReadMedia]) -> list[Tokens | str]:
-        """Encode items, each to the answer in its place.
+        """Encode images or sounds, each to the answer in its place.
 
         Raises:
             WorkerLostError: The device does not work any more.
@@ -48,6 +50,18 @@ class ItemEncoder:
             encoded = self._encode_of_one_rate(media, sample_rate_hz)
             answers.update(zip(places, encoded, strict=True))
         return [answers[place] for place in range(len(items))]
+
+    def encode_clip(self, clip: ClipSource) -> Tokens | str:
+        """Encode a clip as it is read.
+
+        Raises:
+            WorkerLostError: The device does not work any more.
+        """
+
+        def encode() -> Tokens:
+            return with_duration_layout(encode_clip(clip, self.tokenizer))
+
+        return self._attempt(encode, "its frames")
 
     def _encode_of_one_rate(
         self, media: Sequence[Tensor], sample_rate_hz: int | None
@@ -75,12 +89,19 @@ class ItemEncoder:
         return answers
 
     def _encode_alone(self, item: Tensor, sample_rate_hz: int | None) -> Tokens | str:
+        sides = " x ".join(map(str, item.shape[1:]))
+        return self._attempt(
+            lambda: self.tokenizer.encode([item], sample_rate_hz=sample_rate_hz),
+            f"{sides} samples",
+        )
+
+    def _attempt(self, encode: Callable[[], Tokens], what: str) -> Tokens | str:
+        """The tokens of an item, or why there are none."""
         try:
-            return self._kept(self.tokenizer.encode([item], sample_rate_hz=sample_rate_hz))
+            return self._kept(encode())
         except (MemoryError, torch.OutOfMemoryError):
             _free_memory()
-            sides = " x ".join(map(str, item.shape[1:]))
-            return f"there is not enough memory to encode {sides} samples. Make the media smaller"
+            return f"there is not enough memory to encode {what}. Make the media smaller"
         except Exception as error:
             _check_device(error)
             return reason_of(error)

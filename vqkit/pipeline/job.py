@@ -34,8 +34,9 @@ class Progress:
         num_failed: Inputs that failed.
         num_tokens: In the shards that are done.
         size_bytes: Of the shards that are done.
-        media_seconds: Duration of the sounds in the shards that are done.
+        media_seconds: Duration of the sounds or clips in the shards that are done.
         new_media_seconds: Of those that were encoded in this run.
+        medium: What it is that lasts, "sound" or "video".
         failed: The first keys and reasons.
         quarantined: Shards that were given up.
         seconds: By stage, of all workers together, in this run.
@@ -51,6 +52,7 @@ class Progress:
     size_bytes: int = 0
     media_seconds: float = 0.0
     new_media_seconds: float = 0.0
+    medium: str = "sound"
     failed: list[tuple[str, str]] = field(default_factory=list)
     quarantined: list[Quarantine] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -93,11 +95,11 @@ class JobReport:
         return not self.progress.num_failed and not self.progress.quarantined
 
     def rates(self) -> dict[str, float | None]:
-        """Of sounds: their duration, bits per second, and how much faster this run was than they.
+        """Of sounds and clips: duration, bits per second, how much faster this run was than they.
 
         ``times_real_time`` is None where this run had nothing left to do. Empty for other media.
         """
-        if self.plan.tokenizer.sample_rate_hz is None:
+        if not self.plan.tokenizer.has_duration:
             return {}
         progress = self.progress
         media_seconds, new_seconds = progress.media_seconds, progress.new_media_seconds
@@ -209,7 +211,9 @@ def encode_dataset(
     folder = JobFolder(storage, plan)
     folder.remove_leftovers()
     numbers = job.shard_range.numbers(plan.num_shards)
-    progress = Progress(len(numbers), sum(plan.size(number) for number in numbers))
+    medium = "video" if plan.tokenizer.modality == "video" else "sound"
+    num_inputs = sum(plan.size(number) for number in numbers)
+    progress = Progress(len(numbers), num_inputs, medium=medium)
     missing = _missing(folder, numbers, progress)
     folder.release(missing)
     on_progress(progress)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from vqkit.clips import DURATION_LAYOUT, DURATION_STREAM, TIME_BASE_SIZES
 from vqkit.errors import ConfigError, StorageError, TokenFileError
 from vqkit.files.dataset import (
     MANIFEST_NAME,
@@ -231,14 +232,17 @@ def header_of(plan: Plan) -> DatasetHeader:
     if options.num_codebooks is not None:
         spec = replace(spec, codebook_sizes=spec.codebook_sizes[: options.num_codebooks])
     settings: dict[str, str | int] = {"batch_size": options.batch_size}
-    if spec.modality == "image":  # others have no transparent parts
+    if spec.modality != "audio":  # sounds have no transparent parts
         settings["alpha"] = options.alpha
+    is_of_clips = spec.modality == "video"
     return DatasetHeader.of(
         spec,
         plan_id=plan.plan_id,
         precision="float32",
         device=options.device,
         preprocessing=settings,
+        media=(*spec.media_sizes, *TIME_BASE_SIZES) if is_of_clips else None,
+        further_streams={DURATION_STREAM: DURATION_LAYOUT} if is_of_clips else None,
     )
 
 

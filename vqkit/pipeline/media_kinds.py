@@ -10,12 +10,15 @@ from vqkit.errors import ConfigError
 from vqkit.media import (
     Alpha,
     MediaSource,
+    VideoReader,
     has_audio_suffix,
     has_image_suffix,
+    has_video_suffix,
     read_audio,
     read_image,
     walk_audio,
     walk_images,
+    walk_videos,
 )
 
 __all__ = ["Decoded", "MediaKind", "kind_of"]
@@ -43,14 +46,15 @@ class MediaKind:
         walk: Yields those in a folder and in all folders below.
         has_suffix: Whether a file is one by its ending.
         columns: Of a Parquet file, the columns that may hold files.
-        decode: Of a file, for a model of so many channels, over a colour if it is transparent.
+        decode: Of a file, for a model of so many channels, over a colour if it is transparent; a
+            clip is opened, for its frames do not go into memory together.
     """
 
     name: str
     walk: Callable[[Path], Iterator[Path]]
     has_suffix: Callable[[Path], bool]
     columns: tuple[str, ...]
-    decode: Callable[[MediaSource, int, Alpha], Decoded]
+    decode: Callable[[MediaSource, int, Alpha], Decoded | VideoReader]
 
 
 def kind_of(modality: str) -> MediaKind:
@@ -63,10 +67,10 @@ def kind_of(modality: str) -> MediaKind:
     True
     """
     if modality not in _KINDS:
-        names = " or ".join(kind.name for kind in _KINDS.values())
+        *names, last = (kind.name for kind in _KINDS.values())
         raise ConfigError(
-            f"Encoding a data set: expected a tokenizer of {names}, got one of {modality}. This "
-            "version reads no other media."
+            f"Encoding a data set: expected a tokenizer of {', '.join(names)} or {last}, got one "
+            f"of {modality}. This version reads no other media."
         )
     return _KINDS[modality]
 
@@ -81,11 +85,18 @@ def _decode_audio(file: MediaSource, channels: int, alpha: Alpha) -> Decoded:
     return Decoded(sound.samples, sound.sample_rate_hz)
 
 
+def _open_video(file: MediaSource, channels: int, alpha: Alpha) -> VideoReader:
+    return VideoReader(file, channels=channels, alpha=alpha)
+
+
 _KINDS = {
     "image": MediaKind(
         "images", walk_images, has_image_suffix, ("bytes", "image", "media"), _decode_image
     ),
     "audio": MediaKind(
         "sounds", walk_audio, has_audio_suffix, ("bytes", "audio", "media"), _decode_audio
+    ),
+    "video": MediaKind(
+        "videos", walk_videos, has_video_suffix, ("bytes", "video", "media"), _open_video
     ),
 }

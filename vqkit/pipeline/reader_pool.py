@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vqkit.errors import VqkitError
+from vqkit.errors import MediaError, VqkitError
 from vqkit.pipeline.children import start_child, stop_child
+from vqkit.pipeline.clip_reading import ClipHead, OpenClip, ReadClip, bytes_of, send_clip
 from vqkit.pipeline.executors.base import WorkerLostError
 from vqkit.pipeline.reading import MediaReader, MediaRequest, ReadMedia
 
@@ -44,10 +45,12 @@ class ReaderPool:
     the time limit, or that its child dies over (decoders crash on hostile files), costs that child
     its life and nobody else anything.
 
+    Of a clip a child offers a block of frames after the other, and the time limit is that of each.
+
     Args:
         reader: How to read.
         num_readers: Children.
-        timeout_seconds: For fetching and decoding one item.
+        timeout_seconds: For fetching and decoding one item, or a block of a clip.
     """
 
     def __init__(self, reader: MediaReader, num_readers: int, timeout_seconds: float) -> None:
@@ -56,6 +59,7 @@ class ReaderPool:
         self.timeout_seconds = timeout_seconds
         self._idle: list[_Child] = []
         self._busy: deque[_Child] = deque()
+        self._serving: tuple[_Child, ReadClip] | None = None
 
     def __enter__(self) -> "ReaderPool":
         self._idle += [_Child(self.reader) for _ in range(self.num_readers)]
@@ -69,20 +73,24 @@ class ReaderPool:
     ) -> None:
         self._stop_all()
 
-    def read(self, requests: Iterable[MediaRequest]) -> Iterator[ReadMedia | str]:
+    def read(self, requests: Iterable[MediaRequest]) -> Iterator[ReadMedia | ReadClip | str]:
         """Read items.
 
         Yields:
-            For each request, in order, the item or the reason why it cannot be had.
+            For each request, in order, the item or the reason why it cannot be had. The frames of a
+            clip are taken before the next item is asked for; what is left of them is given up.
         """
         try:
             for request in requests:
                 if len(self._busy) == self.num_readers:
                     yield self._take()
+                    self._end_serving()
                 self._assign(request)
             while self._busy:
                 yield self._take()
+                self._end_serving()
         finally:
+            self._end_serving()
             # Items that nobody will take any more must not turn up in the next call.
             if self._busy:
                 self._stop_all()
@@ -92,10 +100,21 @@ class ReaderPool:
         child.begin(request)
         self._busy.append(child)
 
-    def _take(self) -> ReadMedia | str:
+    def _end_serving(self) -> None:
+        """The child that served a clip is free, if it is at the end of that."""
+        if self._serving is None:
+            return
+        child, clip = self._serving
+        self._serving = None
+        if clip.is_over:
+            self._idle.append(child)
+        else:
+            child.kill()
+
+    def _take(self) -> ReadMedia | ReadClip | str:
         return self._answer_of(self._busy.popleft(), attempts_left=1)
 
-    def _answer_of(self, child: "_Child", attempts_left: int) -> ReadMedia | str:
+    def _answer_of(self, child: "_Child", attempts_left: int) -> ReadMedia | ReadClip | str:
         try:
             answer = child.answer(self.timeout_seconds)
         except TimeoutError:
@@ -109,7 +128,10 @@ class ReaderPool:
             fresh = _Child(self.reader)
             fresh.begin(child.request)
             return self._answer_of(fresh, attempts_left - 1)
-        self._idle.append(child)
+        if isinstance(answer, ReadClip):
+            self._serving = child, answer
+        else:
+            self._idle.append(child)
         return answer
 
     def _stop_all(self) -> None:
@@ -143,8 +165,8 @@ class _Child:
         with contextlib.suppress(OSError):
             self.connection.send(request)
 
-    def answer(self, timeout_seconds: float) -> ReadMedia | str:
-        """Wait for the item or the reason why it cannot be had.
+    def answer(self, timeout_seconds: float) -> ReadMedia | ReadClip | str:
+        """Wait for the item, the first of a clip or the reason why it cannot be had.
 
         Raises:
             TimeoutError: It takes longer than the limit, counted from :meth:`begin`.
@@ -158,14 +180,35 @@ class _Child:
             head = self.connection.recv()
             if isinstance(head, str):
                 return head
+            if isinstance(head, ClipHead):
+                return ReadClip(head, lambda: self._next(timeout_seconds), self._fill)
             shape, *facts = head
             media = torch.empty(shape, dtype=torch.float32)
-            self.connection.recv_bytes_into(_bytes_of(media))
+            self.connection.recv_bytes_into(bytes_of(media))
         except TimeoutError:
             raise
         except OSError as error:
             raise EOFError from error
         return ReadMedia(media, *facts)
+
+    def _next(self, timeout_seconds: float) -> Any:
+        """What follows of a clip.
+
+        Raises:
+            MediaError: It takes longer than the limit, or the process died.
+        """
+        try:
+            if not self.connection.poll(timeout_seconds):
+                raise MediaError(f"no further frame was decoded within {timeout_seconds:g} s")
+            return self.connection.recv()
+        except (EOFError, OSError) as error:
+            raise MediaError(self.last_words()) from error
+
+    def _fill(self, frames: Tensor) -> None:
+        try:
+            self.connection.recv_bytes_into(bytes_of(frames))
+        except (EOFError, OSError) as error:
+            raise MediaError(self.last_words()) from error
 
     def last_words(self) -> str:
         """How a process ended that did so by itself."""
@@ -190,6 +233,9 @@ def _serve(connection: Connection, reader: MediaReader) -> None:
             request = connection.recv()
             try:
                 item = reader.read(request)
+                if isinstance(item, OpenClip):
+                    send_clip(connection, item, reason_of)
+                    continue
                 media = item.media.to(torch.float32).contiguous()
             # Whatever is wrong with this item, the others are still worth their work.
             except Exception as error:
@@ -199,9 +245,4 @@ def _serve(connection: Connection, reader: MediaReader) -> None:
             # samples wait until they are taken.
             facts = (item.size_bytes, item.sha256, item.seconds, item.sample_rate_hz)
             connection.send((media.shape, *facts))
-            connection.send_bytes(_bytes_of(media))
-
-
-def _bytes_of(media: Tensor) -> memoryview:
-    """The samples where they lie."""
-    return media.view(-1).numpy().view(np.uint8).data
+            connection.send_bytes(bytes_of(media))

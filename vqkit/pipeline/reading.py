@@ -5,14 +5,16 @@ import hashlib
 import io
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
 from vqkit.errors import MediaError
-from vqkit.media import Alpha
+from vqkit.media import Alpha, VideoReader
+from vqkit.pipeline.clip_reading import OpenClip
 from vqkit.pipeline.media_kinds import kind_of
 
 __all__ = ["MAX_FILE_BYTES", "MediaReader", "MediaRequest", "ReadMedia"]
@@ -35,7 +37,8 @@ class MediaRequest:
         name: What it is called in messages.
         size_bytes: As planned; -1 if it was not known.
         column: For a row of a Parquet file, the column that holds the bytes.
-        row: For a row of a Parquet file, its number.
+        row: For a row of a Parquet file, its number; in a tar file, the place of the first byte;
+            else -1.
     """
 
     location: str
@@ -47,7 +50,7 @@ class MediaRequest:
 
 @dataclass(frozen=True)
 class ReadMedia:
-    """A decoded item.
+    """A decoded image or sound.
 
     Attributes:
         media: ``[channels, *size]`` in [-1, 1].
@@ -78,7 +81,7 @@ class MediaReader:
 
     Args:
         modality: Of the tokenizer.
-        channels: Of the model, which images are brought to.
+        channels: Of the model, which images and frames are brought to.
         alpha: What transparent pixels are laid over.
     """
 
@@ -86,8 +89,8 @@ class MediaReader:
     channels: int
     alpha: Alpha = "white"
 
-    def read(self, request: MediaRequest) -> ReadMedia:
-        """Fetch and decode.
+    def read(self, request: MediaRequest) -> ReadMedia | OpenClip:
+        """Fetch and decode; of a clip the first frame, the others as they are taken.
 
         Raises:
             MediaError: It is missing, changed, too large, or no media of this kind.
@@ -105,6 +108,8 @@ class MediaReader:
         file = _NamedBytes(data, request.name)
         decoded = kind_of(self.modality).decode(file, self.channels, self.alpha)
         seconds = {"read": fetched - begin, "decode": time.perf_counter() - fetched}
+        if isinstance(decoded, VideoReader):
+            return OpenClip(decoded, len(data), sha256, seconds)
         return ReadMedia(decoded.media, len(data), sha256, seconds, decoded.sample_rate_hz)
 
 
@@ -126,17 +131,25 @@ def _fetch_patiently(request: MediaRequest) -> bytes:
 def _fetch(request: MediaRequest) -> bytes:
     if request.column:
         return _cursor_at(request).take(request.row)
-    if "://" in request.location:
-        import fsspec
-
-        with fsspec.open(request.location, "rb") as file:
-            data: bytes = file.read(MAX_FILE_BYTES + 1)
-    else:
-        with Path(request.location).open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+    num_bytes = MAX_FILE_BYTES + 1
+    if request.row >= 0:
+        num_bytes = min(num_bytes, request.size_bytes)
+    with _opened(request.location) as file:
+        if request.row > 0:
+            file.seek(request.row)
+        data: bytes = file.read(num_bytes)
     if len(data) > MAX_FILE_BYTES:
         raise MediaError(f"expected at most {MAX_FILE_BYTES:,} bytes, got more")
     return data
+
+
+def _opened(location: str) -> AbstractContextManager[IO[bytes]]:
+    if "://" not in location:
+        return Path(location).open("rb")
+    import fsspec
+
+    opened: AbstractContextManager[IO[bytes]] = fsspec.open(location, "rb")
+    return opened
 
 
 class _Cursor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from vqkit.errors import MediaError, ShapeError
 from vqkit.files.dataset import Sample, ShardRecord, ShardWriter
 from vqkit.files.storage import Storage
+from vqkit.pipeline.clip_reading import ReadClip
 from vqkit.pipeline.encoder import ItemEncoder
 from vqkit.pipeline.executors import RunShard, Summary
 from vqkit.pipeline.inputs import Input, request_of
@@ -17,6 +18,7 @@ from vqkit.pipeline.options import FailurePolicy, ReadingLimits
 from vqkit.pipeline.plan import Plan, read_inputs
 from vqkit.pipeline.reader_pool import ReaderPool, reason_of
 from vqkit.pipeline.reading import MediaReader, ReadMedia
+from vqkit.tokenizers import Tokens
 
 __all__ = ["STAGES", "EncodingWork", "ShardEncoder", "summary_of"]
 
@@ -112,8 +114,14 @@ class ShardEncoder:
     def _samples(self, number: int, seconds: dict[str, float]) -> Iterator[Sample]:
         """The samples of a shard in the order of its inputs; adds up what they took."""
         batch: list[tuple[Input, ReadMedia | str]] = []
-        for read in self._media(number, seconds):
-            batch.append(read)
+        for item, read in self._media(number, seconds):
+            if isinstance(read, ReadClip):
+                # Those of a clip wait for nobody: its frames are taken while they are decoded.
+                yield from self._encode_batch(batch, seconds)
+                yield self._encode_clip(item, read, seconds)
+                batch = []
+                continue
+            batch.append((item, read))
             if len(batch) == self.encoder.batch_size:
                 yield from self._encode_batch(batch, seconds)
                 batch = []
@@ -121,7 +129,7 @@ class ShardEncoder:
 
     def _media(
         self, number: int, seconds: dict[str, float]
-    ) -> Iterator[tuple[Input, ReadMedia | str]]:
+    ) -> Iterator[tuple[Input, ReadMedia | ReadClip | str]]:
         """The inputs of a shard, each with its media or the reason why there are none."""
         plan = self.work.plan
         inputs = [*read_inputs(self.work.storage, plan, number)]
@@ -145,12 +153,25 @@ class ShardEncoder:
         )
         seconds["encode"] += time.perf_counter() - begin
         for item, read in batch:
-            source = item.path if item.row < 0 else f"{item.path}#{item.row}"
             sha256 = read.sha256 if isinstance(read, ReadMedia) else ""
             answer = next(encoded) if isinstance(read, ReadMedia) else read
-            reason = answer if isinstance(answer, str) else ""
-            tokens = None if isinstance(answer, str) else answer
-            yield Sample(item.key, tokens, source, sha256, item.label, reason)
+            yield _sample(item, answer, sha256)
+
+    def _encode_clip(self, item: Input, clip: ReadClip, seconds: dict[str, float]) -> Sample:
+        begin = time.perf_counter()
+        answer = self.encoder.encode_clip(clip)
+        seconds["encode"] += time.perf_counter() - begin - clip.seconds_waited
+        seconds["wait"] += clip.seconds_waited
+        for stage, spent in clip.seconds.items():
+            seconds[stage] += spent
+        return _sample(item, answer, clip.sha256)
+
+
+def _sample(item: Input, answer: Tokens | str, sha256: str) -> Sample:
+    """The row of an input: its tokens, or the reason why there are none."""
+    source = item.path if item.row < 0 else f"{item.path}#{item.row}"
+    tokens, reason = (None, answer) if isinstance(answer, str) else (answer, "")
+    return Sample(item.key, tokens, source, sha256, item.label, reason)
 
 
 def _added(writer: ShardWriter, sample: Sample) -> Sample:

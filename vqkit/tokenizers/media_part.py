@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from vqkit.errors import ShapeError
+from vqkit.tokenizers.frame_groups import FrameGroups
 from vqkit.tokenizers.spec import CHANNEL_AXIS, TokenizerSpec
 
 __all__ = ["MediaPart"]
@@ -40,10 +41,11 @@ class MediaPart:
         Args:
             spec: Of the tokenizer.
             size: Of the whole media, by axis.
-            ranges: By axis in samples of what the networks take (pixels, samples at the model's
-                rate), first and one after the last; other axes are whole.
+            ranges: By axis in samples of what the networks take (pixels, frames, samples at the
+                model's rate), first and one after the last; other axes are whole.
             context: Tokens around the part that are decoded with it. Where a sound is encoded in
-                chunks, these are decoded whole, and the part is that of the whole exactly.
+                chunks, these are decoded whole, and the part is that of the whole exactly. A clip
+                is decoded from its first frame on.
 
         Raises:
             ShapeError: There is no such axis or range, or tokens lie on no axis of the media.
@@ -83,6 +85,11 @@ class MediaPart:
                 side["chunk"] = (chunk, chunk + spec.chunking.num_chunks(end - begin))
                 first = chunk * -(-spec.chunking.chunk_samples // stride)
                 last = first + spec.chunking.num_frames(end - begin, stride)
+            elif axis == "time" and spec.first_frame_alone is not None:
+                # From the start on: what a network has seen of a clip decides how it goes on.
+                groups = FrameGroups(stride, spec.first_frame_alone)
+                first, last = 0, min(length, groups.num_latents(stop) + context)
+                begin, end = 0, min(groups.num_frames(last), extents[axis])
             else:
                 first = max(0, start // stride - context)
                 last = min(length, -(-stop // stride) + context)

@@ -102,6 +102,11 @@ class TokenizerSpec:
         return usual + (self.further_sizes or ())
 
     @property
+    def has_duration(self) -> bool:
+        """Whether its media last: sounds and clips do."""
+        return self.sample_rate_hz is not None or self.modality == "video"
+
+    @property
     def codes_channels_alone(self) -> bool:
         """Whether each channel of a sound is encoded by itself."""
         return CHANNEL_AXIS in self.axes

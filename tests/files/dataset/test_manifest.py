@@ -357,7 +357,7 @@ def test_a_wrong_duration_is_named(storage: Storage) -> None:
     storage.write(record_name(records[0].name), records[0].to_bytes())
     storage.write("manifest.json", Manifest.of(SPEECH, records).to_bytes())
     (problem,) = verify_dataset(storage).problems
-    assert problem.startswith(f"{FIRST}.parquet: expected seconds of sound")
+    assert problem.startswith(f"{FIRST}.parquet: expected seconds of media")
 
 
 def test_quarantine_is_a_problem(storage: Storage) -> None:

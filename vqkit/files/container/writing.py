@@ -27,6 +27,7 @@ from vqkit.quantizers import NO_TOKEN
 __all__ = ["ContainerWriter", "encode"]
 
 _DEFAULT_CHUNK_SYMBOLS = 1 << 20
+_BYTE_CODER = "fixed"
 # Larger chunks learn their own frequencies soon enough.
 _MAX_TABLED_CHUNK_SYMBOLS = 1 << 16
 
@@ -78,8 +79,12 @@ class ContainerWriter:
     def add(self, stream: int, rows: Indices) -> None:
         """Write the next whole rows of a stream as a chunk, ``[positions, codebooks]``."""
         layout = self.header.streams[stream].layout_of(rows.size)
-        mode, payload = encode_chunk(rows, layout, self.coder, self.resources)
+        mode, payload = encode_chunk(rows, layout, self.coder_of(stream), self.resources)
         self.add_encoded(stream, rows, mode, payload)
+
+    def coder_of(self, stream: int) -> str:
+        """The coder, or fixed width for bytes, which are those of compressed media as a rule."""
+        return _BYTE_CODER if self.header.streams[stream].is_of_bytes else self.coder
 
     def add_encoded(self, stream: int, rows: Indices, mode: int, payload: bytes) -> None:
         """Write rows that have been coded already."""
@@ -145,8 +150,11 @@ def encode(
         stream = header.streams[number]
         rows = arrays[stream.name].reshape(-1, len(stream.codebook_sizes))
         chunks = [rows[start : start + cut.step] for start in cut]
-        may_embed = writer.can_hold_tables(number) and _may_embed(chunks, coder)
-        tables, payloads = _encode_stream(stream, rows, chunks, writer, may_embed)
+        stream_coder = writer.coder_of(number)
+        may_embed = writer.can_hold_tables(number) and _may_embed(chunks, stream_coder)
+        tables, payloads = _encode_stream(
+            stream, rows, chunks, stream_coder, writer.resources, may_embed
+        )
         if tables is not None:
             writer.add_tables(number, tables)
         coded.update(
@@ -164,22 +172,22 @@ def _encode_stream(
     stream: StreamHeader,
     rows: Indices,
     chunks: Sequence[Indices],
-    writer: ContainerWriter,
+    coder: str,
+    resources: CodingResources,
     may_embed: bool,
 ) -> tuple[StreamTables | None, list[tuple[int, bytes]]]:
     """Payloads of all chunks, and the tables to embed if the file is smaller with them."""
 
     def encode_all(resources: CodingResources) -> list[tuple[int, bytes]]:
         return [
-            encode_chunk(chunk, stream.layout_of(chunk.size), writer.coder, resources)
-            for chunk in chunks
+            encode_chunk(chunk, stream.layout_of(chunk.size), coder, resources) for chunk in chunks
         ]
 
-    plain = encode_all(writer.resources)
+    plain = encode_all(resources)
     if not may_embed:
         return None, plain
     tables = _count(rows, stream.codebook_sizes)
-    tabled = encode_all(writer.resources.with_embedded(stream.name, tables))
+    tabled = encode_all(resources.with_embedded(stream.name, tables))
     saved = sum(len(payload) for _, payload in plain) - sum(len(payload) for _, payload in tabled)
     cost = Chunk(0, TABLES, 0, size := len(tables.to_bytes())).size_bytes * 2 - size
     return (tables, tabled) if saved > cost else (None, plain)
@@ -210,7 +218,9 @@ def _cuts(header: FileHeader, chunk_rows: int | None) -> list[range]:
     for stream in header.streams:
         num_codebooks = len(stream.codebook_sizes)
         row_symbols = max(1, stream.symbols_per_row)
-        rows = chunk_rows or max(1, _DEFAULT_CHUNK_SYMBOLS // row_symbols)
+        rows = (not stream.is_of_bytes and chunk_rows) or max(
+            1, _DEFAULT_CHUNK_SYMBOLS // row_symbols
+        )
         step = max(1, rows * row_symbols // num_codebooks)
         cuts.append(range(0, stream.num_symbols // num_codebooks, step))
     return cuts

@@ -10,7 +10,7 @@ import torch
 from vqkit.errors import ModelMismatchError, ShapeError
 from vqkit.files.dataset.document import MAX_COUNT, Fields, is_close
 from vqkit.files.format_error import FormatError
-from vqkit.tokenizers.spec import TokenizerSpec
+from vqkit.tokenizers.spec import VIDEO_SIZES, TokenizerSpec
 from vqkit.tokenizers.tokens import Tokens
 
 __all__ = ["MAIN_STREAM", "DatasetHeader", "Provenance", "StreamLayout"]
@@ -95,6 +95,7 @@ class DatasetHeader:
         device: str = "cpu",
         preprocessing: Mapping[str, Setting] | None = None,
         media: Sequence[str] | None = None,
+        further_streams: Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]] | None = None,
     ) -> "DatasetHeader":
         """The header for what a tokenizer makes.
 
@@ -105,11 +106,13 @@ class DatasetHeader:
             device: Kind of device of the encoder.
             preprocessing: What is done to the media before.
             media: Names of the media's sizes; None for those that the tokenizer keeps.
+            further_streams: Axes and codebook sizes of streams beside those of the tokenizer.
         """
         from vqkit import __version__
 
         axes = spec.axes if spec.latent_grid is None else ("token",)
         streams = {MAIN_STREAM: (axes, spec.codebook_sizes), **spec.side_streams}
+        streams |= further_streams or {}
         return DatasetHeader(
             modality=spec.modality,
             tokenizer=spec.name,
@@ -134,9 +137,10 @@ class DatasetHeader:
         return self.provenance.plan_id
 
     @property
-    def is_of_sounds(self) -> bool:
+    def has_duration(self) -> bool:
         """Whether samples say how long they last."""
-        return {"samples", "sample_rate_hz"} <= {*self.media}
+        sizes = {*self.media}
+        return {"samples", "sample_rate_hz"} <= sizes or {*VIDEO_SIZES} <= sizes
 
     def layout(self) -> dict[str, Any]:
         """What must be the same in every shard: all but the machines they were made on."""

@@ -51,7 +51,7 @@ class ShardEntry:
         num_tokens: Of all streams.
         num_failed: Rows with an error instead of tokens.
         row_groups: Samples with tokens in each row group.
-        media_seconds: Duration of the sounds with tokens; None of media that have none.
+        media_seconds: Duration of the sounds or clips with tokens; None of media that have none.
     """
 
     name: str
@@ -172,8 +172,8 @@ class Manifest:
 
     @property
     def media_seconds(self) -> float | None:
-        """Duration of the sounds with tokens; None of media that have none."""
-        if not self.header.is_of_sounds:
+        """Duration of the sounds or clips with tokens; None of media that have none."""
+        if not self.header.has_duration:
             return None
         return math.fsum(shard.media_seconds or 0.0 for shard in self.shards)
 

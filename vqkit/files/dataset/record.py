@@ -55,7 +55,7 @@ class ShardRecord:
         histograms: Of each codebook of each stream; None where too many codes are in use.
         failed: The samples that have no tokens, which stand last in the shard.
         seconds: What each stage of the work took.
-        media_seconds: Duration of the sounds with tokens; None of media that have none.
+        media_seconds: Duration of the sounds or clips with tokens; None of media that have none.
     """
 
     number: int
@@ -222,7 +222,7 @@ def parse_failures(values: Sequence[Any]) -> tuple[Failure, ...]:
 
 
 def dump_duration(media_seconds: float | None) -> dict[str, float]:
-    """The field of sounds alone."""
+    """The field of media that last alone."""
     return {} if media_seconds is None else {"media_seconds": media_seconds}
 
 
@@ -230,9 +230,9 @@ def parse_duration(fields: Fields, header: DatasetHeader) -> float | None:
     """Inverse of `dump_duration`.
 
     Raises:
-        FormatError: It is missing where the data set is one of sounds, or no duration.
+        FormatError: It is missing where the data set is one of sounds or clips, or no duration.
     """
-    return fields.number("media_seconds") if header.is_of_sounds else None
+    return fields.number("media_seconds") if header.has_duration else None
 
 
 def _seconds(fields: Fields) -> dict[str, float]:

@@ -57,6 +57,6 @@ class Tally:
 
 
 def duration_of(samples: Iterable[Sample]) -> float:
-    """Seconds of the sounds among samples; those without tokens are left out."""
+    """Seconds of the sounds and clips among samples; those without tokens are left out."""
     sizes = (sample.tokens.media[0] for sample in samples if sample.tokens is not None)
     return math.fsum(seconds_of(size) or 0.0 for size in sizes)

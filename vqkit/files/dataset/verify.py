@@ -165,7 +165,7 @@ class _Check:
         if record is not None:
             self._compare(entry.name, "failures", record.failed, tuple(failed))
             if not is_close(record.media_seconds or 0.0, media_seconds):
-                self._compare(entry.name, "seconds of sound", record.media_seconds, media_seconds)
+                self._compare(entry.name, "seconds of media", record.media_seconds, media_seconds)
             if not _same(tally.total(), record.histograms):
                 self.problems.append(f"{entry.name}: expected the record's histograms, got others")
 

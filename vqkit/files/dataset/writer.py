@@ -151,7 +151,7 @@ class ShardWriter:
             row_groups=tuple(group.num_samples for group in self._groups),
             histograms=self._tally.total(),
             failed=tuple((sample.key, sample.error) for sample in self._failed),
-            media_seconds=self._media_seconds if self.header.is_of_sounds else None,
+            media_seconds=self._media_seconds if self.header.has_duration else None,
         )
 
     def _write_group(self, failures: Sequence[Sample] = ()) -> None:

@@ -1,4 +1,4 @@
-"""From what a user names to the inputs of a job: a folder, a list, a Parquet file."""
+"""From what a user names to the inputs of a job: a folder, a list, a Parquet or a tar file."""
 
 import csv
 import io
@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from vqkit.errors import ConfigError, MissingExtraError
 from vqkit.pipeline.inputs.parquet import list_parquet
 from vqkit.pipeline.inputs.table import Input, Inputs, located
+from vqkit.pipeline.inputs.tar import list_tar
 from vqkit.pipeline.inputs.versions import size_and_version, version_in_store
 from vqkit.pipeline.media_kinds import MediaKind, kind_of
 
@@ -19,26 +20,29 @@ __all__ = ["list_inputs", "root_of"]
 
 LIST_SUFFIXES = (".txt", ".jsonl", ".csv")
 PARQUET_SUFFIXES = (".parquet", ".pq")
+TAR_SUFFIX = ".tar"
 
 
 def list_inputs(location: str | os.PathLike[str], modality: str = "image") -> Inputs:
     """List media.
 
-    - A folder or a prefix of an object store: the images or sounds in it and in all folders below,
-      by their endings, as :func:`vqkit.media.find_images` and :func:`vqkit.media.find_audio` find
-      them. Keys are paths below it.
+    - A folder or a prefix of an object store: the media in it and in all folders below, by their
+      endings, as :func:`vqkit.media.find_images`, :func:`vqkit.media.find_audio` and
+      :func:`vqkit.media.find_videos` find them. Keys are paths below it.
     - A list: ``.txt`` with a path in each line; ``.csv`` with a heading; ``.jsonl`` with an object
       in each line. Fields: ``path``, and if there are any ``key``, ``label``, ``size_bytes``,
       ``version``. Paths are below the list's folder, absolute, or URLs. Files of this machine are
       looked at for their size and time; files in stores are not, so give ``size_bytes`` where
       sizes differ much.
     - A Parquet file with a column of paths (``path``, ``file``, ``file_name``, ``uri``, ``url``)
-      and the fields above, or with a column of files (``bytes``, ``image`` or ``audio``, ``media``,
-      or a structure with a field ``bytes``).
+      and the fields above, or with a column of files (``bytes``, ``image``, ``audio`` or
+      ``video``, ``media``, or a structure with a field ``bytes``).
+    - A tar file as WebDataset has them: its media by their endings, with the label of a ``.cls``
+      beside them. Keys are the paths in it.
 
     Args:
         location: A path or an fsspec URL.
-        modality: What media are looked for, "image" or "audio".
+        modality: What media are looked for, "image", "audio" or "video".
 
     Raises:
         ConfigError: There is nothing of this name or kind, no media in it, or a key twice.
@@ -59,10 +63,12 @@ def list_inputs(location: str | os.PathLike[str], modality: str = "image") -> In
             inputs = Inputs.of(root, _listed(text, suffix))
         elif suffix in PARQUET_SUFFIXES:
             inputs = list_parquet(text, root, kind.columns)
+        elif suffix == TAR_SUFFIX:
+            inputs = list_tar(text, root, kind.has_suffix)
         else:
             raise ConfigError(
-                f"Inputs {text!r}: expected a folder, a list ({', '.join(LIST_SUFFIXES)}) or a "
-                f"Parquet file ({PARQUET_SUFFIXES[0]}), got something else."
+                f"Inputs {text!r}: expected a folder, a list ({', '.join(LIST_SUFFIXES)}), a "
+                f"Parquet file ({PARQUET_SUFFIXES[0]}) or a tar file, got something else."
             )
     if not len(inputs):
         raise ConfigError(f"Inputs {text!r}: expected {kind.name}, found none.")
@@ -72,10 +78,11 @@ def list_inputs(location: str | os.PathLike[str], modality: str = "image") -> In
 def root_of(location: str) -> str:
     """What relative paths of inputs are below, told without listing any.
 
-    The folder or the prefix itself, or that which holds the list or the Parquet file.
+    The folder or the prefix itself, or that which holds the list, the Parquet or the tar file.
     """
     text = _absolute(location)
-    is_file = PurePosixPath(text).suffix.lower() in (*LIST_SUFFIXES, *PARQUET_SUFFIXES)
+    suffixes = (*LIST_SUFFIXES, *PARQUET_SUFFIXES, TAR_SUFFIX)
+    is_file = PurePosixPath(text).suffix.lower() in suffixes
     if "://" not in text:
         is_file = not Path(text).is_dir()
     return (text.rpartition("/")[0] or "/") if is_file else text

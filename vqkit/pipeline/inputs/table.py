@@ -26,7 +26,8 @@ class Input(NamedTuple):
     Attributes:
         key: What it is called in the data set; unique.
         path: Where it lies: below the root of the inputs, absolute, or a URL.
-        row: Its row if it lies in a Parquet file, else -1.
+        row: Its row if it lies in a Parquet file, the place of its first byte in a tar file, else
+            -1.
         size_bytes: -1 if not known.
         version: What changes with the content: time of change, or what a store says; may be empty.
         label: What the list says of it, for training.
@@ -115,15 +116,15 @@ class Inputs:
 
 
 def request_of(item: Input, root: str, column: str = "") -> MediaRequest:
-    """Where an item is read; the size of a row is an estimate and not asked for.
+    """Where an item is read; the size of a row in Parquet is an estimate and not asked for.
 
     >>> request_of(Input("a", "a.png", size_bytes=7), "/photos")
     MediaRequest(location='/photos/a.png', name='a', size_bytes=7, column='', row=-1)
     """
     location = located(root, item.path)
-    if item.row >= 0:
+    if item.row >= 0 and column:
         return MediaRequest(location, item.key, -1, column, item.row)
-    return MediaRequest(location, item.key, item.size_bytes)
+    return MediaRequest(location, item.key, item.size_bytes, row=item.row)
 
 
 def located(root: str, path: str) -> str:
