@@ -140,6 +140,8 @@ class VideoQuality(Quality):
 
     def for_ladders(self) -> "VideoQuality":
         """Without the warping error: motion would be estimated anew for each setting of a codec."""
+        if isinstance(self.flow, str):
+            return self
         return VideoQuality(
             self.lpips, flow=_NOT_OF_LADDERS, vmaf=self.vmaf, resize=self.resize, crop=self.crop
         )
