@@ -36,7 +36,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_of_clips(run: Run, model: Path, clips: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
-    options = ["--output-dir", report, "--max-frames", 9, "--reference", "x264=40"]
+    options = [
+        "--output-dir",
+        report,
+        "--max-frames",
+        9,
+        "--flow",
+        "none",
+        "--reference",
+        "x264=40",
+    ]
     ran = run("evaluate", clips, "-m", model, *options, "--match", "x264", "--json")
     assert ran.status == 1
     assert "broken.mp4" in ran.err
@@ -52,6 +61,7 @@ def test_a_folder_of_clips(run: Run, model: Path, clips: Path, tmp_path: Path) -
     reasons = {row["name"]: row["reason"] for row in document["measured"]}
     assert "--lpips" in reasons["lpips"]
     assert "--vmaf" in reasons["vmaf"]
+    assert "--flow" in reasons["warping_error"]
     assert {path.name for path in report.iterdir()} == {
         "report.json", "usage.png", "rate_quality.png", "over_time.png", "clip_worst.mp4",
         "frames_worst.png",

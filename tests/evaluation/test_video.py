@@ -40,8 +40,13 @@ from vqkit.metrics import (
     frame_ssim,
     round_to_eight_bits,
 )
+from vqkit.nets import LightVideoDecoder, LightVideoEncoder
+from vqkit.quantizers import FSQ, Residual
+from vqkit.tokenizers import Tokenizer, VideoFrontend
 
 QUALITY = VideoQuality()
+# Estimating motion is what takes time.
+STILL = VideoQuality(flow="not needed here")
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +115,15 @@ class TestRows:
         name, footage = media[2]
         long = TensorFootage(footage.frames.repeat(1, 3, 1, 1), RATE)
         reports = [
-            evaluate(BlockClips(piece_frames=n), [(name, long)], dataset="x") for n in (1, 5, 99)
+            evaluate(BlockClips(piece_frames=n), [(name, long)], dataset="x", quality=STILL)
+            for n in (1, 5, 99)
         ]
         rows = [replace(r.items[0], encode_seconds=0, decode_seconds=0) for r in reports]
         assert rows[0].scores == rows[1].scores == rows[2].scores
         assert rows[0].series == rows[1].series == rows[2].series
         assert len(rows[0].series["flicker"]) == 20
-        tensor = evaluate(BlockClips(), [(name, long.frames)], dataset="x").items[0]
+        frames = [(name, long.frames)]
+        tensor = evaluate(BlockClips(), frames, dataset="x", quality=STILL).items[0]
         assert tensor.scores == rows[0].scores
         assert (tensor.seconds, tensor.bits_per_second) == (None, None)
 
@@ -132,15 +139,34 @@ class TestRows:
             def decode_pieces(self, tokens):
                 yield torch.cat(list(super().decode_pieces(tokens)), dim=1)[:, 1:]
 
-        failed = evaluate(Shortened(), media[:1], dataset="x").failures
+        failed = evaluate(Shortened(), media[:1], dataset="x", quality=STILL).failures
         assert [failure.error for failure in failed] == ["ShapeError"]
         assert "(frame 2)" in failed[0].message
         (tmp_path / "broken.mp4").write_bytes(b"none")
         broken = [("broken", FileFootage(tmp_path / "broken.mp4"))]
-        (failure,) = evaluate(BlockClips(), [*broken, *media[:1]], dataset="x").failures
+        both = [*broken, *media[:1]]
+        (failure,) = evaluate(BlockClips(), both, dataset="x", quality=STILL).failures
         assert failure.error == MediaError.__name__
         with pytest.raises(ConfigError, match="metrics of it"):
             evaluate(BlockMeans(), [], dataset="x", quality=QUALITY)
+
+    def test_the_first_codebooks_alone(self, media):
+        """From a file of their own, decoded piece by piece again."""
+        torch.manual_seed(0)
+        sizes = {"dim": 4, "widths": [8, 8], "num_blocks": [1, 1]}
+        quantizer = Residual(FSQ([5] * 4, symmetric=True, bound="clamp"), 2, level_scale=0.25)
+        encoder, decoder = LightVideoEncoder(**sizes), LightVideoDecoder(**sizes)
+        tokenizer = Tokenizer(VideoFrontend(), encoder, quantizer, decoder, "two levels").eval()
+        report = evaluate(tokenizer, media[:1], dataset="x", quality=STILL, levels=[1, 2])
+        (item,) = report.items
+        tokens = tokenizer.encode([media[0][1].frames], frame_rate=RATE).first_codebooks(1)
+        decoded = round_to_eight_bits(tokenizer.decode(tokens)[0])
+        target = round_to_eight_bits(media[0][1].frames)
+        first, second = item.levels
+        expected = frame_psnr(decoded[None], target[None]).mean().item()
+        assert first.scores["psnr"] == pytest.approx(expected)
+        assert second.scores == item.scores
+        assert first.size_bytes < second.size_bytes == item.size_bytes
 
     def test_lpips_and_flow_are_the_users(self, media):
         def distance(decoded, target):
@@ -178,11 +204,13 @@ class TestReports:
 
     def test_parts_are_the_whole(self, media, report):
         parts = [
-            evaluate(BlockClips(), media[i::2], dataset="waves", quality=QUALITY) for i in (0, 1)
+            evaluate(BlockClips(), media[i::2], dataset="waves", quality=STILL) for i in (0, 1)
         ]
         merged = Report.merge(parts)
-        assert merged.metrics == report.metrics
+        for name in ("psnr", "flicker", "actual_bits_per_pixel", "actual_bits_per_second"):
+            assert merged.metrics[name] == report.metrics[name]
         assert merged.digest == report.digest
+        assert merged.items[2].series["psnr"] == report.items[2].series["psnr"]
 
     def test_text_and_promises(self, report, media):
         curve = codec_reference(media, "x264", [40], QUALITY)
@@ -213,7 +241,7 @@ class TestReports:
         assert names == ["rate_quality.png", "over_time.png"]
 
     def test_clips_are_shown_beside_their_reconstructions(self, media, tmp_path):
-        report = evaluate(BlockClips(), media[:1], dataset="x", quality=VideoQuality(flow="no"))
+        report = evaluate(BlockClips(), media[:1], dataset="x", quality=STILL)
         footage = dict(media)
         paths = save_clips(report, tmp_path, BlockClips(), footage.__getitem__)
         assert [path.name for path in paths] == ["clip_worst.mp4", "frames_worst.png"]
@@ -290,12 +318,12 @@ class TestCodecs:
     def test_as_many_bytes_as_a_model(self, media):
         sizes = {}
         for name, footage in media[:2]:
-            (point,) = codec_reference([(name, footage)], "x264", [33], QUALITY).points
+            (point,) = codec_reference([(name, footage)], "x264", [33], STILL).points
             sizes[name] = point.payload_bytes
         (matched,) = matched_reference(media[:2], sizes, "x264", QUALITY).points
         assert 0.9 * sum(sizes.values()) < matched.payload_bytes <= sum(sizes.values())
         assert matched.metrics["warping_error"].count == 2
-        (least,) = matched_reference(media[:1], {media[0][0]: 1}, "x264", QUALITY).points
+        (least,) = matched_reference(media[:1], {media[0][0]: 1}, "x264", STILL).points
         assert least.setting == 51
 
     def test_the_search_is_that_of_all_settings(self, media):
@@ -303,14 +331,14 @@ class TestCodecs:
         codec = [
             (
                 setting,
-                codec_reference([(name, footage)], "x264", [setting], VideoQuality(flow="no")),
+                codec_reference([(name, footage)], "x264", [setting], STILL),
             )
             for setting in (30, 31, 32, 33, 34)
         ]
         sizes = {setting: curve.points[0].payload_bytes for setting, curve in codec}
         limit = sizes[32] + (sizes[31] - sizes[32]) // 2 if sizes[31] > sizes[32] else sizes[32]
         fitting = min(setting for setting, size in sizes.items() if size <= limit)
-        (matched,) = matched_reference([(name, footage)], {name: limit}, "x264", QUALITY).points
+        (matched,) = matched_reference([(name, footage)], {name: limit}, "x264", STILL).points
         assert matched.setting <= fitting
         assert matched.payload_bytes <= limit
 
@@ -323,6 +351,6 @@ class TestCodecs:
     @pytest.mark.slow
     def test_av1(self):
         large = clips(1, height=72, width=80)
-        good, bad = codec_reference(large, "av1", [20, 55], VideoQuality(flow="no")).points
+        good, bad = codec_reference(large, "av1", [20, 55], STILL).points
         assert good.payload_bytes > bad.payload_bytes > 0
         assert good.metrics["psnr"].mean > bad.metrics["psnr"].mean

@@ -73,7 +73,7 @@ class VideoQuality(Quality):
         >>> clip = torch.zeros(3, 5, 16, 16)
         >>> scores = VideoQuality().measure("grey", clip + 0.1, TensorFootage(clip))
         >>> round(scores.values["psnr"], 1), len(scores.series["psnr"]), scores.reasons["ms_ssim"]
-        (26.2, 5, 'too small')
+        (26.5, 5, 'too small')
     """
 
     kind = CLIPS
@@ -140,6 +140,8 @@ class VideoQuality(Quality):
 
     def for_ladders(self) -> "VideoQuality":
         """Without the warping error: motion would be estimated anew for each setting of a codec."""
+        if isinstance(self.flow, str):
+            return self
         return VideoQuality(
             self.lpips, flow=_NOT_OF_LADDERS, vmaf=self.vmaf, resize=self.resize, crop=self.crop
         )

@@ -26,7 +26,7 @@ def frechet_distance(
 
     Example:
         >>> eye = torch.eye(2)
-        >>> frechet_distance(torch.zeros(2), eye, torch.ones(2), 4 * eye).item()
+        >>> round(frechet_distance(torch.zeros(2), eye, torch.ones(2), 4 * eye).item(), 6)
         4.0
     """
     parts = (mean, covariance, other_mean, other_covariance)

@@ -3,8 +3,8 @@
 Every value is that of one frame, or of one frame and the one before it, in fp64. What a number of
 a clip is depends on how these are put together, and papers differ:
 
-- **mean over frames**: of each frame's PSNR, then over clips. VidTok's, Open-Sora's and HNeRV's
-  code do so. A frame without error counts as 100 dB here.
+- **mean over frames**: of each frame's PSNR, then over clips. VidTok's and HNeRV's code do so. A
+  frame without error counts as 100 dB here.
 - **per clip**: PSNR of the mean squared error over all frames (:func:`clip_psnr`). TokenBench
   (Cosmos) does so, and FFmpeg's filter ``psnr`` as its "average". Never above the mean over frames:
   a few bad frames weigh more.
