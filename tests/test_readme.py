@@ -10,10 +10,10 @@ import torch
 from vqkit.cli.main import main
 from vqkit.cli.train import find_recipe
 from vqkit.data import Photos
-from vqkit.media import write_image
-from vqkit.nets import FastDecoder, FastEncoder
+from vqkit.media import read_video, write_image, write_video
+from vqkit.nets import FastDecoder, FastEncoder, LightVideoDecoder, LightVideoEncoder
 from vqkit.quantizers import FSQ, Factorized
-from vqkit.tokenizers import ImageFrontend, Tokenizer
+from vqkit.tokenizers import ImageFrontend, Tokenizer, VideoFrontend
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 DOCS = README.parent / "docs"
@@ -55,6 +55,15 @@ def test_command_lines_run(tmp_path, monkeypatch, capsys):
     photos.mkdir()
     for i in range(2):
         write_image(torch.rand(3, 20, 30) * 2 - 1, photos / f"{i}.png")
+    of_clips = tmp_path / "clips_model"
+    small = {"dim": 4, "widths": (8, 8), "num_blocks": (1, 1)}
+    Tokenizer(
+        VideoFrontend(),
+        LightVideoEncoder(**small),
+        FSQ([8, 5, 5, 5]),
+        LightVideoDecoder(**small),
+    ).save_pretrained(of_clips)
+    write_video(torch.zeros(3, 16, 32, 48), tmp_path / "film.mp4", 1)
     ran = []
     for line in "\n".join(blocks(README, "bash")).splitlines():
         for command in line.split("#")[0].split("&&"):
@@ -68,17 +77,18 @@ def test_command_lines_run(tmp_path, monkeypatch, capsys):
                 continue
             arguments = []
             for word in words[1:]:
-                word = word.replace("runs/.../model", str(model))
+                word = word.replace("runs/.../model", str(model)).replace("MODEL", str(of_clips))
                 arguments += sorted(map(str, tmp_path.glob(word))) if "*" in word else [word]
             if verb == "prior":  # the same with less of everything
                 arguments += ["--steps", "2", "--dim", "32", "--depth", "1"]
             assert main(arguments) == 0, capsys.readouterr().err
     assert ran == [
         *("train", "encode", "decode", "verify", "info", "evaluate"),
-        *("prior", "encode", "dataset", "dataset"),
+        *("encode", "decode", "prior", "encode", "dataset", "dataset"),
     ]
     assert len(list((tmp_path / "decoded").rglob("*.png"))) == 2
     assert (tmp_path / "report" / "report.json").is_file()
+    assert read_video(tmp_path / "scene.mp4").frames.shape == (3, 3, 32, 48)  # 13, 14 ... to 15
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(README.parent)))
