@@ -33,6 +33,7 @@ _USUAL_RATE = Fraction(25)
 _CRF = 18
 _NUM_SHOWN = 6
 _LARGEST_PANEL = 200
+_LABEL_WIDTH = 110
 _ROWS = ("original", "reconstruction", f"absolute error, {_ERROR_GAIN} times")
 _MARGIN, _HEAD, _LABEL = 12, 34, 20
 
@@ -228,10 +229,13 @@ def _place(frame: int, series: Sequence[float | None]) -> str:
 
 
 def _panel(frame: Tensor) -> Tensor:
-    """uint8 ``[height, width, 3]`` of at most 200 pixels a side."""
+    """uint8 ``[height, width, 3]`` of at most 200 pixels a side, wide enough for its label."""
     frame = frame if len(frame) == 3 else frame[:1].expand(3, -1, -1)
     scale = min(1.0, _LARGEST_PANEL / max(frame.shape[-2:]))
     if scale < 1:
         size = [max(1, round(side * scale)) for side in frame.shape[-2:]]
         frame = F.interpolate(frame[None], size, mode="bilinear", antialias=True)[0]
+    else:
+        repeats = max(1, min(-(-_LABEL_WIDTH // frame.shape[2]), _LARGEST_PANEL // frame.shape[1]))
+        frame = frame.repeat_interleave(repeats, 1).repeat_interleave(repeats, 2)
     return to_levels(frame.clamp(-1, 1)).permute(1, 2, 0).contiguous()
