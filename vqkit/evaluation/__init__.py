@@ -1,5 +1,6 @@
 """Measure a tokenizer: quality, rate and codebook use, as a report with pictures."""
 
+from vqkit.evaluation.clip_pictures import save_clips, side_by_side, write_side_by_side
 from vqkit.evaluation.codecs import REFERENCE_CODECS, codec_reference, matched_reference
 from vqkit.evaluation.coding import ClipTokenizer, MediaTokenizer
 from vqkit.evaluation.environment import Environment
@@ -22,7 +23,6 @@ from vqkit.evaluation.recognition import (
 )
 from vqkit.evaluation.reconstruction import reconstruction_figure
 from vqkit.evaluation.report import Report, Setting
-from vqkit.evaluation.side_by_side import save_clips, side_by_side, write_side_by_side
 from vqkit.evaluation.sound_hooks import scorer_metric, word_error_metric
 from vqkit.evaluation.sound_metrics import SOUND_METRICS, SoundMetric, SoundPair, sound_metric
 from vqkit.evaluation.sound_quality import DEFAULT_SOUND_METRICS, SoundQuality
