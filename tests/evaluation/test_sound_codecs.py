@@ -81,7 +81,7 @@ def test_curve_comes_back_from_json(media):
 
 
 def test_wrong_requests(media):
-    with pytest.raises(ConfigError, match=r"one of jpeg, webp, opus, mp3, amr, got 'aac'"):
+    with pytest.raises(ConfigError, match=r"one of jpeg, .*, opus, mp3, amr, .*, got 'aac'"):
         codec_reference(media, "aac", quality=QUALITY)
     with pytest.raises(ConfigError, match="settings from 6000 to 256000"):
         codec_reference(media, "opus", [100], QUALITY)
