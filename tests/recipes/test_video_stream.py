@@ -1,6 +1,7 @@
 """Causal recipes of clips in their full size: chunks and tiles give what the whole gives."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,30 +16,44 @@ from vqkit.tokenizers import Tiling, Tokenizer
 QUICK = "video/quickstart"
 WHOLE = {"video/videogpt"}  # attention to all frames
 CAUSAL = sorted(recipe for recipe in RECIPES if recipe.startswith("video/") and recipe not in WHOLE)
+LIGHT = {QUICK, "video/light-small"}
 CHUNKS = (1, 2, 5, 16)
 """In latent frames."""
-CLIPS = ("vp8/ice_hockey_cif_30f_1410.ivf", "openh264/foreman_cif_300f_test_cif_P.264",
-         "torchcodec/nasa_13013_320x180.mp4")  # fmt: skip
+CLIPS = (
+    "vp8/ice_hockey_cif_30f_1410.ivf",
+    "openh264/foreman_cif_300f_test_cif_P.264",
+    "torchcodec/nasa_13013_320x180.mp4",
+)
+# Of media in [-1, 1]: an eightieth of a level of 8 bits. Kernels are chosen by the shape, and round
+# differently; that nothing else differs is tested in double precision in tests/nets.
+ROUNDING = 1e-4
 
 
 def tokenizer_of(recipe: str) -> Tokenizer:
     torch.manual_seed(0)
     config = composed(f"recipe={recipe}")
     tokenizer = instantiate(config.tokenizer, _convert_="all")
+    if recipe in LIGHT:
+        # Random weights keep latents near the middle; trained ones spread them like this.
+        with torch.no_grad():
+            tokenizer.encoder.head.weight.mul_(5)
     return tokenizer.eval()
 
 
-def check_chunks(tokenizer: Tokenizer, clip: Tensor) -> None:
-    """The same bits of tokens for every length of chunks, and as good as the same pixels."""
+def check_chunks(
+    tokenizer: Tokenizer, clip: Tensor, chunks: Sequence[int], decoded_chunks: Sequence[int]
+) -> None:
+    """The same bits of tokens whatever the length of chunks, and the same pixels."""
     whole = tokenizer.encode([clip], frame_rate=25, chunk_frames=clip.shape[1])
     assert len(whole.indices.unique()) > 8
-    decoded = tokenizer.decode(whole, chunk_frames=clip.shape[1])[0]
-    for latents in CHUNKS:
+    for latents in chunks:
         frames = latents * tokenizer.stride[0]
         chunked = tokenizer.encode([clip], frame_rate=25, chunk_frames=frames)
         assert chunked.same_as(whole), latents
-        pixels = torch.cat(list(tokenizer.decode_pieces(whole, chunk_frames=frames)), dim=1)
-        torch.testing.assert_close(pixels, decoded, atol=1e-5, rtol=1e-5)
+    decoded = tokenizer.decode(whole, chunk_frames=clip.shape[1])[0]
+    for latents in decoded_chunks:
+        pieces = tokenizer.decode_pieces(whole, chunk_frames=latents * tokenizer.stride[0])
+        torch.testing.assert_close(torch.cat(list(pieces), dim=1), decoded, atol=ROUNDING, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -48,19 +63,21 @@ def check_chunks(tokenizer: Tokenizer, clip: Tensor) -> None:
 def test_shapes_in_chunks(recipe: str) -> None:
     tokenizer = tokenizer_of(recipe)
     num_frames = 17 * tokenizer.stride[0] + 3
-    shapes = MovingShapes(1, num_frames=num_frames, side=37).load(0)
-    check_chunks(tokenizer, (shapes + 0.3 * torch.randn(shapes.shape)).clamp(-1, 1))
+    shapes = MovingShapes(1, num_frames=num_frames, side=21).load(0)
+    noisy = (shapes + 0.3 * torch.randn(shapes.shape)).clamp(-1, 1)
+    check_chunks(tokenizer, noisy, CHUNKS if recipe in LIGHT else (5,), (5,))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", CAUSAL)
 def test_real_clips_in_chunks(recipe: str, development_media) -> None:
     tokenizer = tokenizer_of(recipe)
-    for name in CLIPS:
+    for name in CLIPS if recipe in LIGHT else CLIPS[1:2]:
         with VideoReader(development_media / "video" / name) as reader:
             frames = next(iter(reader.blocks(17 * tokenizer.stride[0])))
         height, width = (side // 2 for side in frames.shape[2:])
-        check_chunks(tokenizer, frames[:, :, height : height + 40, width : width + 56].clone())
+        part = frames[:, :, height : height + 22, width : width + 32].clone()
+        check_chunks(tokenizer, part, CHUNKS, (1, 5))
 
 
 @pytest.mark.slow
