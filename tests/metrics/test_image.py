@@ -201,3 +201,9 @@ class TestBadInput:
     def test_empty_picture(self, measure):
         with pytest.raises(ShapeError, match="pixels"):
             measure(torch.zeros(1, 3, 0, 9), torch.zeros(1, 3, 0, 9))
+
+    @pytest.mark.usefixtures("unchecked_shapes")
+    def test_clips_are_no_images(self, measure):
+        clips = torch.zeros(2, 3, 5, 16, 16)
+        with pytest.raises(ShapeError, match="FramePSNR"):
+            measure(clips, clips)

@@ -178,6 +178,11 @@ def _checked(
             f"{tuple(reconstruction.shape)} and a target of {tuple(target.shape)}. "
             "Crop the reconstruction to the size of the original."
         )
+    if target.ndim != 4:
+        raise ShapeError(
+            "Comparing images failed: expected [batch, channels, height, width], got "
+            f"{tuple(target.shape)}. For clips there are FramePSNR, ClipPSNR, FrameSSIM."
+        )
     if min(target.shape[-2:]) < minimum_side or target.shape[1] == 0:
         raise ShapeError(
             f"Comparing images failed: expected sides of at least {minimum_side} pixels and a "
