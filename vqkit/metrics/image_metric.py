@@ -1,11 +1,8 @@
 """Image quality as torchmetrics: exact sums over all images and all ranks, in fp64."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from vqkit.metrics.image import (
     MSSSIM_MINIMUM_SIDE,
@@ -16,12 +13,13 @@ from vqkit.metrics.image import (
     round_to_eight_bits,
     ssim,
 )
+from vqkit.metrics.picture_metric import PictureMetric
 from vqkit.shapes import Float
 
 __all__ = ["MSSSIM", "PSNR", "SSIM", "ImageMetric", "PooledPSNR"]
 
 
-class ImageMetric(Metric, ABC):
+class ImageMetric(PictureMetric, ABC):
     """Base of the image metrics: a mean whose sum and count are kept over images and ranks.
 
     Images are summed one by one, so the result depends neither on how they are batched nor on
@@ -33,23 +31,6 @@ class ImageMetric(Metric, ABC):
             picture that a user gets; off, the floats are compared as they are.
         **metric_options: for ``torchmetrics.Metric``, e.g. ``process_group``.
     """
-
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    minimum_side: int = 1
-    """Shortest side in pixels that the metric is defined for."""
-    total: Tensor
-    count: Tensor
-    num_skipped: Tensor
-
-    def __init__(self, *, eight_bit: bool = True, **metric_options: Any) -> None:
-        super().__init__(**metric_options)
-        self.eight_bit = eight_bit
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("num_skipped", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -71,10 +52,6 @@ class ImageMetric(Metric, ABC):
             return
         self._add(reconstruction, target, error)
 
-    def compute(self) -> Tensor:
-        """Mean over all images, NaN without any."""
-        return self.total / self.count
-
     @abstractmethod
     def _add(self, reconstruction: Tensor, target: Tensor, error: Tensor) -> None:
         """Add the images to the sums; ``error`` is their mean squared error."""
@@ -87,6 +64,7 @@ class PSNR(ImageMetric):
     :func:`vqkit.metrics.psnr`.
 
     Example:
+        >>> import torch
         >>> metric = PSNR()
         >>> black, white = torch.full((1, 3, 4, 4), -1.0), torch.ones(1, 3, 4, 4)
         >>> metric.update(black, black)

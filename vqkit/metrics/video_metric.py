@@ -17,6 +17,7 @@ from vqkit.metrics.image import (
 )
 from vqkit.metrics.motion import warping_error
 from vqkit.metrics.optical_flow import OpticalFlow
+from vqkit.metrics.picture_metric import PictureMetric
 from vqkit.metrics.video import (
     check_clips,
     clip_psnr,
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 
-class ClipMetric(Metric, ABC):
+class ClipMetric(PictureMetric, ABC):
     """Base of the metrics of clips: a mean over clips whose sum and count are kept over ranks.
 
     Each clip counts once, however many frames it has: the mean over its frames first, then that
@@ -55,23 +56,7 @@ class ClipMetric(Metric, ABC):
         **metric_options: for ``torchmetrics.Metric``, e.g. ``process_group``.
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-
-    minimum_side: int = 1
-    """Shortest side in pixels that the metric is defined for."""
     minimum_frames: int = 1
-    total: Tensor
-    count: Tensor
-    num_skipped: Tensor
-
-    def __init__(self, *, eight_bit: bool = True, **metric_options: Any) -> None:
-        super().__init__(**metric_options)
-        self.eight_bit = eight_bit
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("num_skipped", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -104,10 +89,6 @@ class ClipMetric(Metric, ABC):
                 continue
             self.total += value
             self.count += 1
-
-    def compute(self) -> Tensor:
-        """Mean over all clips, NaN without any."""
-        return self.total / self.count
 
     @abstractmethod
     def _measure(self, reconstruction: Tensor, target: Tensor) -> Tensor:
